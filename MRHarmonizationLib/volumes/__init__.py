@@ -1,0 +1,1 @@
+"""Arrays with geometry: grids, volumes, resampling, files and DICOM."""
