@@ -1,0 +1,152 @@
+"""From trained weights to a published model: ONNX file and card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from MRHarmonizationLib.core.errors import DependencyError, WeightsError
+from MRHarmonizationLib.inference.preparation import CONDITIONING_CHANNELS
+from MRHarmonizationLib.models import build_model
+from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.volumes.files import write_json_atomic
+
+#: ONNX operator set: old enough for every onnxruntime of the supported Python versions.
+OPSET = 17
+#: Largest difference between torch and onnxruntime on the same input (normalised intensity).
+EXPORT_TOLERANCE = 1e-4
+
+
+def load_network(recipe: Recipe, checkpoint: Path) -> nn.Module:
+    """Build the recipe's network with the weights of ``best.pt``, in evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        If the file does not hold this network's weights.
+    """
+    network = build_model(recipe.architecture, recipe.architecture_parameters)
+    try:
+        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{checkpoint} does not hold weights of '{recipe.architecture}': {error}", "train again"
+        ) from error
+    return network.eval()
+
+
+def export_onnx(recipe: Recipe, checkpoint: Path, destination: Path) -> Path:
+    """Write the network as fp32 ONNX with free sizes, and check it against torch.
+
+    Raises
+    ------
+    DependencyError
+        If the package onnx is missing.
+    WeightsError
+        If onnxruntime disagrees with torch by more than :data:`EXPORT_TOLERANCE`.
+    """
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("exporting needs the package onnx", "pip install 'mrharmonization[torch]'") from error
+    import onnxruntime
+
+    network = load_network(recipe, checkpoint)
+    flat = recipe.layout == "planes-2.5d"
+    channels = int(recipe.architecture_parameters["in_channels"])
+    example = torch.rand((2, channels, 32, 48) if flat else (1, channels, 32, 48, 24))
+    names = ["rows", "columns"] if flat else ["rows", "first", "second"]
+    axes = {0: "batch"} | {2 + n: name for n, name in enumerate(names)}
+    temporary = destination.with_suffix(".part")
+    with torch.inference_mode():
+        torch.onnx.export(
+            network,
+            (example,),
+            str(temporary),
+            input_names=["scan"],
+            output_names=["correction"],
+            dynamic_axes={"scan": axes, "correction": axes},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        expected = network(example).numpy()
+    session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+    difference = float(np.max(np.abs(session.run(None, {"scan": example.numpy()})[0] - expected)))
+    if not difference < EXPORT_TOLERANCE:
+        temporary.unlink()
+        raise WeightsError(
+            f"exported ONNX differs from torch by {difference:.2g}", "report this with the versions of torch and onnx"
+        )
+    temporary.replace(destination)
+    return destination
+
+
+def write_card(
+    recipe: Recipe, weights: Path, destination: Path, facts: Mapping[str, Any], scores: Mapping[str, Any]
+) -> Path:
+    """Write the card of exported weights.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    weights : Path
+        ONNX file, in the folder of ``destination``.
+    destination : Path
+        JSON card.
+    facts : mapping
+        What only people can say: title, version, summary, licence, domain, limitations.
+    scores : mapping
+        Measured figures with the command that reproduces them.
+    """
+    content = weights.read_bytes()
+    flat = recipe.layout == "planes-2.5d"
+    card = {
+        "id": recipe.id,
+        **facts,
+        "task": "enhance",
+        "file": weights.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "trained_on": [{"files": list(s.files), "licence": s.licence} for s in recipe.sources],
+        "recipe": recipe.id,
+        "recipe_sha256": recipe.digest.removeprefix("sha256:"),
+        "architecture": {"name": recipe.architecture, "parameters": dict(recipe.architecture_parameters)},
+        "input": {
+            "layout": recipe.layout,
+            "planes": recipe.planes if flat else 1,
+            "orientation": "RAS",
+            "spacing_mm": 1.0,
+            "interpolation": "cubic",
+            "channels": ["image", *CONDITIONING_CHANNELS],
+            "stride": 2 ** len(recipe.architecture_parameters["features"]),
+            "ensemble": flat,
+            "intensity": {"rule": "percentile", "lower": 0.5, "upper": 99.5},
+            "halo": halo_of(recipe),
+        },
+        "output": {"residual": True},
+        "scores": dict(scores),
+    }
+    write_json_atomic(json.loads(json.dumps(card)), destination)
+    return destination
+
+
+def halo_of(recipe: Recipe) -> int:
+    """Return how far, in voxels, an input voxel can reach into the output of the recipe's network.
+
+    Each level contributes its 3-wide convolutions at its own step; strided layers add their kernels.
+    """
+    blocks = list(recipe.architecture_parameters["blocks"])
+    reach = 2 + 2  # stem of four at step one, head convolution at step two
+    for level, count in enumerate(blocks):
+        step = 2 ** (level + 1)
+        passes = 2 if level < len(blocks) - 1 else 1
+        reach += step * 2 * count * passes + step
+    stride = 2 ** len(blocks)
+    return int(np.ceil(reach / stride) * stride)

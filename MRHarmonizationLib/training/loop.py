@@ -1,0 +1,256 @@
+"""The training loop: one for every recipe, CPU or CUDA, resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from MRHarmonizationLib.core.errors import InputError, ParameterError
+from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.models import build_model
+from MRHarmonizationLib.training.losses import charbonnier, gradient_difference, structural_dissimilarity
+from MRHarmonizationLib.training.patches import SampleStream, draw_batch
+from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.training.samples import Sample
+from MRHarmonizationLib.training.validation import ValidationSet
+from MRHarmonizationLib.volumes.files import write_json_atomic
+
+logger = logging.getLogger(__name__)
+
+#: Steps between checkpoints and validations.
+CHECKPOINT_STEPS, VALIDATION_STEPS = 100, 100
+
+
+@dataclass
+class TrainingState:
+    """What a checkpoint holds: network, averaged network, optimiser, step and best validation gain."""
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    best_gain_db: float = -math.inf
+
+    def save(self, path: Path, recipe: Recipe) -> None:
+        """Write the checkpoint atomically."""
+        values = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "best_gain_db": self.best_gain_db,
+            "recipe": recipe.digest,
+        }
+        temporary = path.with_suffix(".part")
+        torch.save(values, temporary)
+        temporary.replace(path)
+
+    def load(self, path: Path, recipe: Recipe, device: torch.device) -> None:
+        """Read a checkpoint; refuse one of another recipe."""
+        values = torch.load(path, map_location=device, weights_only=True)
+        if values["recipe"] != recipe.digest:
+            raise InputError(
+                f"checkpoint {path.name} belongs to another version of recipe '{recipe.id}'",
+                "train into another folder with --out",
+            )
+        self.network.load_state_dict(values["network"])
+        self.average.load_state_dict(values["average"])
+        self.optimiser.load_state_dict(values["optimiser"])
+        self.step, self.best_gain_db = int(values["step"]), float(values["best_gain_db"])
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device for 'auto', 'cpu' or 'cuda'; raise ParameterError if it is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ParameterError(f"device '{device}' is unknown", "choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("no CUDA device is available to torch", "use --device cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Return the learning rate of a step: linear warm-up, cosine decay to 1 %."""
+    o = recipe.optimisation
+    if step < o.warmup_steps:
+        return o.learning_rate * (step + 1) / o.warmup_steps
+    fraction = min((step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1), 1.0)
+    return o.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
+
+
+def loss_of(correction: torch.Tensor, inputs: torch.Tensor, target: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Return the training loss of a predicted correction."""
+    o = recipe.optimisation
+    centre = recipe.planes // 2 if recipe.layout == "planes-2.5d" else 0
+    prediction = inputs[:, centre : centre + 1] + correction.float()
+    loss = charbonnier(prediction, target, o.charbonnier_epsilon)
+    if o.gradient_weight:
+        loss = loss + o.gradient_weight * gradient_difference(prediction, target, o.charbonnier_epsilon)
+    if o.ssim_weight:
+        loss = loss + o.ssim_weight * structural_dissimilarity(prediction, target)
+    return loss
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights towards the current ones; a young average follows faster."""
+    keep = min(decay, (1.0 + step) / (10.0 + step))
+    with torch.no_grad():
+        for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - keep)
+
+
+def _build_state(recipe: Recipe, device: torch.device) -> TrainingState:
+    torch.manual_seed(recipe.seed)
+    network = build_model(recipe.architecture, recipe.architecture_parameters).to(device)
+    average = build_model(recipe.architecture, recipe.architecture_parameters).to(device)
+    average.load_state_dict(network.state_dict())
+    layout: Any = torch.channels_last if recipe.layout == "planes-2.5d" else torch.channels_last_3d
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=recipe.optimisation.learning_rate, weight_decay=recipe.optimisation.weight_decay
+    )
+    return TrainingState(network, average, optimiser)
+
+
+def train_step(
+    state: TrainingState, batch: tuple[np.ndarray, np.ndarray], recipe: Recipe, device: torch.device
+) -> float:
+    """Do one optimiser step on a batch; return the loss."""
+    layout: Any = torch.channels_last if recipe.layout == "planes-2.5d" else torch.channels_last_3d
+    inputs = torch.from_numpy(batch[0]).to(device).contiguous(memory_format=layout)
+    target = torch.from_numpy(batch[1]).to(device)
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(state.step, recipe)
+    with torch.autocast(device.type, torch.bfloat16):
+        correction = state.network(inputs)
+    loss = loss_of(correction, inputs, target, recipe)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimisation.gradient_clip)
+    state.optimiser.step()
+    state.step += 1
+    update_average(state.average, state.network, recipe.optimisation.ema_decay, state.step)
+    return float(loss.detach())
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    steps: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a recipe; continue where ``out/checkpoint.pt`` stopped.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : Path
+        Folder the recipe's files are relative to.
+    out : Path
+        Receives ``checkpoint.pt``, ``best.pt`` (averaged weights of the best validation) and ``log.jsonl``.
+    device : {'auto', 'cpu', 'cuda'}
+    steps : int, optional
+        Stop after this step (the learning-rate schedule is the recipe's); all of them by default.
+    workers : int
+        Background processes that simulate scans.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Path
+        ``best.pt``.
+    """
+    progress = progress or Progress()
+    out.mkdir(parents=True, exist_ok=True)
+    where = choose_device(device)
+    state = _build_state(recipe, where)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.is_file():
+        state.load(checkpoint, recipe, where)
+    last = min(steps or recipe.optimisation.steps, recipe.optimisation.steps)
+    progress.report(0.0, "loading the validation images")
+    validation = ValidationSet.build(recipe, data)
+    first_sample = state.step // recipe.optimisation.refresh_steps
+    stream = SampleStream(recipe, data, first_sample, workers)
+    try:
+        _run(state, recipe, iter(stream), validation, out, last, where, progress)
+    finally:
+        stream.close()
+    if not (out / "best.pt").is_file():
+        _validate(state, validation, recipe, out)
+    return out / "best.pt"
+
+
+def _run(
+    state: TrainingState,
+    recipe: Recipe,
+    stream: Any,
+    validation: ValidationSet,
+    out: Path,
+    last: int,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    o = recipe.optimisation
+    buffer: deque[Sample] = deque(maxlen=o.buffer)
+    smallest = min(o.buffer, max(o.batch // 2, 1))
+    while len(buffer) < smallest:
+        buffer.append(next(stream))
+        progress.report(state.step / o.steps, f"simulating the first scans ({len(buffer)} of {smallest})")
+    mean_loss, started = 0.0, time.monotonic()
+    first = state.step
+    while state.step < last:
+        if state.step % o.refresh_steps == 0:
+            buffer.append(next(stream))
+        rng = np.random.default_rng((recipe.seed, 1, state.step))
+        loss = train_step(state, draw_batch(rng, buffer, recipe), recipe, device)
+        mean_loss = loss if state.step == first + 1 else 0.98 * mean_loss + 0.02 * loss
+        if state.step % 20 == 0:
+            pace = (time.monotonic() - started) / (state.step - first)
+            progress.report(
+                state.step / o.steps, f"step {state.step} of {last}, loss {mean_loss:.4f}, {pace:.2f} s per step"
+            )
+        if state.step % VALIDATION_STEPS == 0 or state.step == last:
+            _validate(state, validation, recipe, out, mean_loss, time.monotonic() - started)
+        if state.step % CHECKPOINT_STEPS == 0 or state.step == last:
+            state.save(out / "checkpoint.pt", recipe)
+
+
+def _validate(
+    state: TrainingState,
+    validation: ValidationSet,
+    recipe: Recipe,
+    out: Path,
+    loss: float = math.nan,
+    seconds: float = 0.0,
+) -> None:
+    scores = validation.score(state.average)
+    gain = float(np.mean([s["gain_db"] for s in scores.values()]))
+    line = {
+        "step": state.step,
+        "loss": round(loss, 5),
+        "seconds": round(seconds, 1),
+        "mean_gain_db": round(gain, 3),
+        "scores": scores,
+    }
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
+    logger.info("step %d: validation gain %.3f dB", state.step, gain)
+    if gain > state.best_gain_db:
+        state.best_gain_db = gain
+        temporary = out / "best.part"
+        torch.save(state.average.state_dict(), temporary)
+        temporary.replace(out / "best.pt")
+        write_json_atomic(line | {"recipe": recipe.digest}, out / "best.json")

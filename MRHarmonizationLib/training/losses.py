@@ -1,0 +1,42 @@
+"""Loss terms on normalised intensities."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+#: SSIM constants for data range 1. Source: Wang et al., IEEE TIP 13:600 (2004), doi 10.1109/TIP.2003.819861.
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+#: Edge of the uniform SSIM window, and the distance of the scored windows (scoring all costs more than the network).
+SSIM_WINDOW, SSIM_STRIDE = 7, 3
+
+
+def charbonnier(prediction: torch.Tensor, target: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Return mean(sqrt(d² + ε²) − ε): squared for errors below ε, absolute above."""
+    return (torch.sqrt((prediction - target) ** 2 + epsilon**2) - epsilon).mean()
+
+
+def gradient_difference(prediction: torch.Tensor, target: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Return the mean Charbonnier distance of finite differences along every spatial axis of (N, C, …)."""
+    difference = prediction - target
+    terms = []
+    for axis in range(2, difference.ndim):
+        step = torch.diff(difference, dim=axis)
+        terms.append((torch.sqrt(step**2 + epsilon**2) - epsilon).mean())
+    return torch.stack(terms).mean()
+
+
+def structural_dissimilarity(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return 1 − SSIM with a uniform window on (N, 1, …), data range 1."""
+    pool = functional.avg_pool2d if prediction.ndim == 4 else functional.avg_pool3d
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, SSIM_WINDOW, stride=SSIM_STRIDE)
+
+    mean_p, mean_t = mean(prediction), mean(target)
+    variance_p, variance_t = mean(prediction**2) - mean_p**2, mean(target**2) - mean_t**2
+    covariance = mean(prediction * target) - mean_p * mean_t
+    ssim = ((2 * mean_p * mean_t + SSIM_C1) * (2 * covariance + SSIM_C2)) / (
+        (mean_p**2 + mean_t**2 + SSIM_C1) * (variance_p + variance_t + SSIM_C2)
+    )
+    return 1.0 - ssim.mean()

@@ -1,0 +1,111 @@
+"""Batches of patches cut from a buffer of samples that a background pool keeps fresh."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from MRHarmonizationLib.inference.preparation import conditioning_channels, plane_stacks
+from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.training.samples import Anatomy, Sample, draw_sample, load_sources
+
+_worker_anatomies: list[Anatomy] = []
+_worker_recipe: list[Recipe] = []
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _start_worker(recipe: Recipe, data: Path) -> None:
+    import SimpleITK as sitk
+
+    # a killed trainer must not leave its simulators behind
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    _worker_recipe[:] = [recipe]
+    _worker_anatomies[:] = load_sources(recipe.sources, data)
+
+
+def _work(number: int) -> Sample:
+    recipe = _worker_recipe[0]
+    rng = np.random.default_rng((recipe.seed, number))
+    return draw_sample(rng, _worker_anatomies, recipe.block, float(recipe.degradation.get("general", 0.3)))
+
+
+class SampleStream:
+    """Samples number ``first``, ``first + 1``, … drawn ahead of use in background processes, always in order.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : Path
+        Data folder.
+    first : int
+        Number of the first sample, for resuming.
+    workers : int
+        Background processes.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, first: int, workers: int = 1) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (recipe, data))
+        self._next = first
+        self._ahead = 3 * workers
+        self._pending: deque[Future[Sample]] = deque()
+
+    def __iter__(self) -> Iterator[Sample]:
+        while True:
+            while len(self._pending) < self._ahead:
+                self._pending.append(self._pool.submit(_work, self._next))
+                self._next += 1
+            yield self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Stop the background processes."""
+        for future in self._pending:
+            future.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Cut one patch.
+
+    Returns
+    -------
+    inputs, target : ndarray, float32
+        (planes + 3, patch, patch) and (1, patch, patch), or (4, patch, patch, patch) and (1, patch, patch, patch).
+    """
+    size = recipe.optimisation.patch
+    if recipe.layout == "planes-2.5d":
+        axis = int(rng.choice(sample.stack_axes))
+        index = int(rng.integers(sample.image.shape[axis]))
+        stack = plane_stacks(sample.image, axis, [index], recipe.planes)[0]
+        truth = np.take(sample.target, index, axis=axis).astype(np.float32)[None]
+    else:
+        stack, truth = sample.image[None], sample.target[None]
+    start = [int(rng.integers(n - size + 1)) for n in truth.shape[1:]]
+    block = (slice(None), *(slice(s, s + size) for s in start))
+    condition = sample.condition._replace(slice_distance_mm=sample.condition.slice_distance_mm[block[1]])
+    channels = conditioning_channels(condition, truth[block].shape[2:])
+    inputs = np.concatenate([stack[block].astype(np.float32), channels])
+    patch = truth[block].astype(np.float32)
+    flips = tuple(1 + a for a in range(truth.ndim - 1) if rng.random() < 0.5)
+    return np.flip(inputs, flips), np.flip(patch, flips)
+
+
+def draw_batch(rng: np.random.Generator, buffer: deque[Sample], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a batch of patches from different samples of the buffer: (N, C, …) and (N, 1, …), float32."""
+    chosen = rng.choice(len(buffer), recipe.optimisation.batch, replace=len(buffer) < recipe.optimisation.batch)
+    pairs = [cut_patch(rng, buffer[int(n)], recipe) for n in chosen]
+    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

@@ -1,0 +1,164 @@
+"""Recipes: everything a training run needs, as one JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from MRHarmonizationLib.core.errors import ParameterError
+from MRHarmonizationLib.degradations.base import build_parameters
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of training images.
+
+    Attributes
+    ----------
+    kind : {'labels', 'image'}
+        Label maps turned into images, or real scans.
+    files : tuple of str
+        Paths relative to the data folder.
+    weight : float
+        Share of samples drawn from this source.
+    in_plane_only : bool
+        The scan has thick slices: only its planes hold 1 mm detail, so slices are simulated within them.
+    licence : str
+        Where the data come from and what allows their use.
+    """
+
+    kind: str
+    files: tuple[str, ...]
+    weight: float
+    in_plane_only: bool = False
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("labels", "image"):
+            raise ParameterError(f"source kind '{self.kind}' is unknown", "choose 'labels' or 'image'")
+        if not self.files or not self.weight > 0:
+            raise ParameterError(
+                f"source has {len(self.files)} files and weight {self.weight}", "give files and a positive weight"
+            )
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How the network is fitted.
+
+    Attributes
+    ----------
+    steps, batch, patch : int
+        Optimiser steps, patches per step, patch size in voxels along each trained axis.
+    learning_rate, weight_decay, warmup_steps, gradient_clip : float
+        Of AdamW with a cosine decay to 1 % of the learning rate.
+    ema_decay : float
+        Of the averaged weights, which are what is validated and exported.
+    buffer, refresh_steps : int
+        Samples kept in memory, and steps between replacements of the oldest.
+    ssim_weight, gradient_weight : float
+        Weights of the loss terms beside the Charbonnier term.
+    charbonnier_epsilon : float
+        Errors below it count squared, above it linearly (normalised intensity).
+    """
+
+    steps: int = 5000
+    batch: int = 24
+    patch: int = 96
+    learning_rate: float = 8e-4
+    weight_decay: float = 1e-3
+    warmup_steps: int = 100
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.998
+    buffer: int = 96
+    refresh_steps: int = 2
+    ssim_weight: float = 0.05
+    gradient_weight: float = 0.1
+    charbonnier_epsilon: float = 0.02
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    Attributes
+    ----------
+    id : str
+        Also the id of the published model.
+    layout : {'planes-2.5d', 'volume-3d'}
+    planes : int
+        Planes per stack of the first layout.
+    architecture, architecture_parameters
+        Network and its keyword arguments.
+    seed : int
+        Seed of all draws.
+    block : int
+        Edge of the simulated blocks in voxels of 1 mm.
+    sources, validation : tuple of Source
+        Training and validation images; no subject may be in both.
+    optimisation : Optimisation
+    degradation : mapping
+        Options of the sampler: ``general`` (share of the wide domain).
+    digest : str
+        sha256 of the recipe file.
+    """
+
+    id: str
+    layout: str
+    architecture: str
+    architecture_parameters: Mapping[str, Any]
+    sources: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    planes: int = 5
+    seed: int = 0
+    block: int = 104
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    degradation: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("planes-2.5d", "volume-3d"):
+            raise ParameterError(f"layout '{self.layout}' is unknown", "choose 'planes-2.5d' or 'volume-3d'")
+        train = {f for s in self.sources for f in s.files}
+        shared = sorted(train & {f for s in self.validation for f in s.files})
+        if shared:
+            raise ParameterError(f"recipe '{self.id}' trains and validates on {shared}", "split by subject")
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the shipped recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.json"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Load a shipped recipe by name or any recipe by its path.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, unreadable file, unknown or missing keys.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = RECIPES / f"{name_or_path}.json"
+    if not path.is_file():
+        raise ParameterError(
+            f"recipe '{name_or_path}' does not exist", f"shipped recipes: {', '.join(list_recipes())}; or a .json path"
+        )
+    text = path.read_bytes()
+    try:
+        values = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ParameterError(f"recipe '{path}' is not a JSON object: {error}", "correct the file") from error
+    for key in ("sources", "validation"):
+        values[key] = tuple(build_parameters(Source, s) for s in values.get(key, ()))
+    values["optimisation"] = build_parameters(Optimisation, values.get("optimisation", {}))
+    values["digest"] = f"sha256:{hashlib.sha256(text).hexdigest()}"
+    return build_parameters(Recipe, values)
