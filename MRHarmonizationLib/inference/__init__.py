@@ -1,0 +1,1 @@
+"""The operations a user runs, and what they are made of."""
