@@ -1,0 +1,1 @@
+"""Proof: comparison reports, and evaluation protocols that anyone can run again."""

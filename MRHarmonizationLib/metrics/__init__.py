@@ -1,0 +1,1 @@
+"""Image quality measures: similarity to a reference, no-reference estimates, lesion safety."""
