@@ -1,0 +1,350 @@
+"""The command line ``mrharmonize …``: translates words into requests and results into words, nothing more.
+
+Whatever a command needs is imported inside it, so that ``--help`` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from MRHarmonizationLib import __version__
+from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, report_failure
+from MRHarmonizationLib.core.errors import InputError, ParameterError
+
+PROGRAM = "mrharmonize"
+EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Bring MR scans to one quality: enhance low-field and thick-slice head scans, with the proof beside them.",
+    epilog=EPILOG,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Base of all mistakes on a command line; found by way of its one public child."""
+
+InputArgument = Annotated[Path, typer.Argument(metavar="IN", help="Image file, or folder with a DICOM series.")]
+OutputArgument = Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .nii.gz, .nii, .nrrd or .mha.")]
+SeriesOption = Annotated[str | None, typer.Option("--series", metavar="UID", help="DICOM series of the folder IN.")]
+ModelOption = Annotated[str, typer.Option(metavar="ID", help="Model to use; `models` lists them.")]
+StrengthOption = Annotated[float, typer.Option(metavar="A", help="Share of the model's change, 0 (none) to 1.")]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")]
+BackendOption = Annotated[str, typer.Option(metavar="auto|onnxruntime|torch", help="What runs the network.")]
+ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; by default one per core.")]
+DataOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", envvar="MRH_DATA", help="Folder of the scans (default ../shared/data).")
+]
+FolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if needed.")]
+JsonlOption = Annotated[bool, typer.Option("--jsonl", help="Speak JSON lines on the standard output, for programs.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the trace of an error and the library's log.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+@app.command(epilog=EPILOG)
+def demo(
+    out: FolderOption = Path("mrharmonize-demo"),
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Enhance the embedded sample scan and write a report that holds it against the truth."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.cli_lines import comparison_lines
+        from MRHarmonizationLib.evaluation.demo import SAMPLE_NOTE, run_demo
+        from MRHarmonizationLib.inference.enhance import EnhanceRequest
+
+        done = run_demo(out, EnhanceRequest(device=device, backend=backend), session.progress)
+        paths = {
+            "scan": done.scan,
+            "output": done.files.output,
+            "residual": done.files.residual,
+            "sidecar": done.files.sidecar,
+            "reference": done.reference,
+            "report": done.report,
+        }
+        values = {"comparison": done.comparison.to_dict(), "note": SAMPLE_NOTE}
+        session.result(
+            _texts(paths) | values, [*comparison_lines(done.comparison), "", SAMPLE_NOTE, "", *_lines(paths)]
+        )
+
+
+@app.command(epilog=EPILOG)
+def enhance(
+    source: InputArgument,
+    output: OutputArgument,
+    model: ModelOption = "lowfield",
+    strength: StrengthOption = 1.0,
+    residual: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what `undo` needs, a .nrrd file.")
+    ] = None,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    spacing: Annotated[
+        float | None, typer.Option(metavar="MM", help="Voxel size of the result; by default the model's own, 1 mm.")
+    ] = None,
+    threads: ThreadsOption = None,
+    max_memory: Annotated[float, typer.Option(metavar="GB", help="Memory the process should stay below.")] = 2.0,
+    series: SeriesOption = None,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Enhance a scan: a low-field, thick-slice or noisy head scan becomes a 1 mm isotropic volume.
+
+    The provenance is written beside OUT, as .mrh.json.
+    """
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.cli_lines import enhancement_lines
+        from MRHarmonizationLib.inference.enhance import EnhanceRequest
+        from MRHarmonizationLib.inference.file_operations import enhance_file
+
+        request = EnhanceRequest(
+            model=model,
+            strength=strength,
+            device=device,
+            backend=backend,
+            output_spacing_mm=spacing,
+            threads=threads,
+            max_memory_gb=max_memory,
+        )
+        done = enhance_file(source, output, request, residual, series, session.progress)
+        for warning in done.result.warnings:
+            session.warn(warning)
+        paths = {"output": done.output, "sidecar": done.sidecar, "residual": done.residual}
+        values = {
+            "measurements": [measurement.to_dict() for measurement in done.result.measurements],
+            "provenance": done.result.provenance.to_dict(),
+            "warnings": list(done.result.warnings),
+        }
+        session.result(_texts(paths) | values, [*enhancement_lines(done.result), *_lines(paths)])
+
+
+@app.command(epilog=EPILOG)
+def undo(
+    enhanced: Annotated[Path, typer.Argument(metavar="ENHANCED", help="The OUT file of `enhance`, unchanged.")],
+    residual: Annotated[Path, typer.Argument(metavar="RESIDUAL", help="The file --residual wrote with it.")],
+    output: OutputArgument,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Bring back the resampled input of an enhancement, bit for bit."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.inference.file_operations import undo_file
+
+        paths = {"output": undo_file(enhanced, residual, output)}
+        session.result(_texts(paths), _lines(paths))
+
+
+@app.command(epilog=EPILOG)
+def degrade(
+    source: InputArgument,
+    output: OutputArgument,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="What to simulate.")] = "lowfield",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the draw.")] = None,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Replay the parameters in FILE (or in the .mrh.json of an earlier OUT) exactly; if FILE does not "
+            "exist, save there what is sampled with --seed.",
+        ),
+    ] = None,
+    series: SeriesOption = None,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a scan worse in a known way, for tests and training; every random draw can be replayed."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.inference.file_operations import degrade_file
+
+        done = degrade_file(source, output, kind, seed, parameters, series, session.progress)
+        paths = {"output": done.output, "sidecar": done.sidecar, "parameters_file": done.parameters_file}
+        session.result(_texts(paths) | {"parameters": dict(done.parameters)}, _lines(paths))
+
+
+@app.command(epilog=EPILOG)
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the model cards as JSON.")] = False,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the models that can be used."""
+    with door(jsonl, debug) as session:
+        import json
+
+        from MRHarmonizationLib.cli_lines import model_lines
+        from MRHarmonizationLib.weights.store import list_models
+
+        cards = list_models()
+        values = [card.to_dict() for card in cards]
+        lines = [json.dumps(values, indent=2, ensure_ascii=True)] if as_json else model_lines(cards)
+        session.result({"models": values}, lines)
+
+
+@app.command("import-weights", epilog=EPILOG)
+def import_weights(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weight file, .onnx or .pt.")],
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="Its model card, .json.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to put both; by default your own models' folder.")
+    ] = None,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Add a model from disk: checked against its card's SHA-256, copied whole or not at all."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.weights.store import import_weights as import_from_disk
+
+        added = import_from_disk(weights, card, folder)
+        paths = {"card": added.folder / f"{added.id}.json", "weights": added.folder / added.weights.file}
+        session.result({"id": added.id} | _texts(paths), [f"model: {added.id}", *_lines(paths)])
+
+
+@app.command(epilog=EPILOG)
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Image before processing.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Image after processing.")],
+    out: FolderOption,
+    reference: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth, where there is one.")] = None,
+    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to measure: voxels that are not 0.")] = None,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure what processing did to an image and write one self-contained HTML report."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.cli_lines import comparison_lines
+        from MRHarmonizationLib.evaluation.report import make_folder, write_report
+        from MRHarmonizationLib.inference.compare import compare as compare_volumes
+        from MRHarmonizationLib.volumes.files import read_volume
+
+        make_folder(out)
+        optional = {name: read_volume(path) for name, path in (("reference", reference), ("mask", mask)) if path}
+        comparison = compare_volumes(
+            read_volume(before), read_volume(after), **optional, progress=session.progress.part(0.0, 0.8)
+        )
+        written = write_report(comparison, out, f"{before.name} and {after.name}")
+        paths = {"report": written.html, "csv": written.csv, "json": written.json}
+        session.result(
+            _texts(paths) | {"comparison": comparison.to_dict()}, [*comparison_lines(comparison), *_lines(paths)]
+        )
+
+
+@app.command(epilog=EPILOG)
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or path of one.")],
+    out: FolderOption = Path("runs"),
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that simulate scans.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the checkpoint in DIR stopped.")] = False,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a recipe; needs the extra "torch"."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.training.recipe import load_recipe
+
+        plan = load_recipe(recipe)
+        checkpoint = out / "checkpoint.pt"
+        if checkpoint.exists() and not resume:
+            raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
+        scans = _data_folder(data)
+        from MRHarmonizationLib.training.loop import train as run_training
+
+        best = run_training(plan, scans, out, device, steps, workers, session.progress)
+        paths = {"weights": best, "log": out / "log.jsonl", "checkpoint": checkpoint}
+        session.result(_texts(paths) | {"recipe": plan.id}, _lines(paths))
+
+
+@app.command(epilog=EPILOG)
+def evaluate(
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="Name of a shipped protocol, or path of one.")],
+    out: FolderOption,
+    data: DataOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small part of the protocol, to try it.")] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Model in place of the protocol's; may be repeated.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes, one thread each.")] = 2,
+    retune: Annotated[bool, typer.Option("--retune", help="Tune the classical methods anew.")] = False,
+    jsonl: JsonlOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run an evaluation protocol on scans the model has not seen and write its table."""
+    with door(jsonl, debug) as session:
+        from MRHarmonizationLib.evaluation.protocol import run_protocol
+
+        chosen = tuple(model) if model else None
+        done = run_protocol(protocol, _data_folder(data), out, quick, chosen, jobs, retune, session.progress)
+        session.result(done.to_dict(), done.lines())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words behind the program's name; those of the process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without the letter must not end the program
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=words, prog_name=PROGRAM, standalone_mode=False)
+    except UsageError as mistake:
+        code = _report_mistake(mistake, words)
+    except (typer.Abort, KeyboardInterrupt):
+        code = report_failure(HumanReporter(sys.stdout), KeyboardInterrupt())
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _report_mistake(mistake: BaseException, words: Sequence[str]) -> int:
+    """Say in one line what is wrong with the command line."""
+    message = " ".join(getattr(mistake, "format_message", mistake.__str__)().split()).rstrip(".")
+    context: Any = getattr(mistake, "ctx", None)
+    path = getattr(context, "command_path", PROGRAM)
+    error = ParameterError(message, f"see {path} --help")
+    reporter = JsonLinesReporter(sys.stdout) if "--jsonl" in words else HumanReporter(sys.stdout)
+    return report_failure(reporter, error)
+
+
+def _data_folder(given: Path | None) -> Path:
+    folder = given or Path("..") / "shared" / "data"
+    if not folder.is_dir():
+        raise InputError(f"data folder {folder} does not exist", "name it with --data or the variable MRH_DATA")
+    return folder
+
+
+def _texts(paths: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if path is None else str(path) for name, path in paths.items()}
+
+
+def _lines(paths: dict[str, Any]) -> list[str]:
+    width = max(len(name) for name in paths) + 1
+    return [f"{name.replace('_', ' ') + ':':{width}} {path}" for name, path in paths.items() if path is not None]
