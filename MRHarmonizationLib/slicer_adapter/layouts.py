@@ -1,0 +1,255 @@
+"""Before | after: two linked columns of slice views beside the user's own layout, which is put back on request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+#: Rows of slice views by choice, in the order they are offered.
+PLANES: dict[str, tuple[str, ...]] = {
+    "axial": ("Axial",),
+    "sagittal": ("Sagittal",),
+    "coronal": ("Coronal",),
+    "axial_sagittal": ("Axial", "Sagittal"),
+    "all": ("Axial", "Sagittal", "Coronal"),
+}
+#: Layout numbers of the choices: this one and the following; far from Slicer's own and other extensions'.
+FIRST_LAYOUT_ID = 40317
+#: Group of the views, so that they are linked with each other and not with the user's views.
+VIEW_GROUP = 4031
+BEFORE, AFTER = "Before", "After"
+_COLOURS = {BEFORE: "#8C9BAB", AFTER: "#3FA796"}
+ROCK_INTERVAL_MS = 700
+
+
+def view_name(side: str, orientation: str) -> str:
+    """Return the layout name of a view, unique among all extensions."""
+    return f"MRHarmonization{side}{orientation}"
+
+
+def layout_id(planes: str) -> int:
+    """Return the layout number of a choice of planes."""
+    return FIRST_LAYOUT_ID + list(PLANES).index(planes)
+
+
+def layout_description(planes: str) -> str:
+    """Return the XML of a layout: one row per orientation, before on the left and after on the right."""
+    rows = []
+    for orientation in PLANES[planes]:
+        views = "".join(_view_description(side, orientation) for side in (BEFORE, AFTER))
+        rows.append(f'<item><layout type="horizontal" split="true">{views}</layout></item>')
+    return f'<layout type="vertical" split="true">{"".join(rows)}</layout>'
+
+
+def _view_description(side: str, orientation: str) -> str:
+    properties = {"orientation": orientation, "viewlabel": side, "viewcolor": _COLOURS[side], "viewgroup": VIEW_GROUP}
+    lines = "".join(f'<property name="{key}" action="default">{value}</property>' for key, value in properties.items())
+    return f'<item><view class="vtkMRMLSliceNode" singletontag="{view_name(side, orientation)}">{lines}</view></item>'
+
+
+def register_layouts() -> None:
+    """Make the layouts known to Slicer, so that scenes saved with one of them open well."""
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    if manager is None:  # Slicer without a main window
+        return
+    node = manager.layoutLogic().GetLayoutNode()
+    for planes in PLANES:
+        if node.IsLayoutDescription(layout_id(planes)):
+            node.SetLayoutDescription(layout_id(planes), layout_description(planes))
+        else:
+            node.AddLayoutDescription(layout_id(planes), layout_description(planes))
+
+
+class ComparisonView:
+    """Shows two volumes side by side with one window and level, swaps and rocks them, shows their difference."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._after: Any = None
+        self._difference: Any = None
+        self._planes = "axial_sagittal"
+        self._former_layout: int | None = None
+        self._swapped = self._rocked = False
+        self._timer: Any = None
+        self._observations: list[tuple[Any, int]] = []
+        self._copying = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the comparison is what the user sees."""
+        manager = _layout_manager()
+        return self._before is not None and manager is not None and manager.layout == layout_id(self._planes)
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the sides have changed places."""
+        return self._swapped
+
+    @property
+    def is_rocking(self) -> bool:
+        """Whether the right column alternates between after and before."""
+        return self._timer is not None
+
+    @property
+    def shows_difference(self) -> bool:
+        """Whether the after side shows the difference."""
+        return self._difference is not None
+
+    def show(self, before: Any, after: Any, planes: str | None = None) -> None:
+        """Show two volumes, fitted to the views, linked.
+
+        Parameters
+        ----------
+        before, after : vtkMRMLScalarVolumeNode
+        planes : str, optional
+            A key of :data:`PLANES`; the last one used if omitted.
+        """
+        manager = _layout_manager()
+        if manager is None:
+            return
+        register_layouts()
+        ours = [layout_id(name) for name in PLANES]
+        if manager.layout not in ours:
+            self._former_layout = manager.layout
+        self._planes = planes or self._planes
+        same = self._before is before and self._after is after
+        self._before, self._after = before, after
+        if not same:
+            self._difference, self._swapped = None, False
+        self.rock(False)
+        manager.setLayout(layout_id(self._planes))
+        self._share_window_level()
+        self._link()
+        self._assign()
+        self.fit()
+
+    def restore(self) -> None:
+        """Put the user's layout back."""
+        manager = _layout_manager()
+        self.rock(False)
+        if manager is not None and self._former_layout is not None and self.is_shown:
+            manager.setLayout(self._former_layout)
+
+    def forget(self) -> None:
+        """Let go of nodes and observers, as when the scene closes."""
+        self.rock(False)
+        self._stop_sharing()
+        self._before = self._after = self._difference = None
+        self._swapped = False
+
+    def swap(self, on: bool) -> None:
+        """Let the sides change places, or put them back."""
+        self._swapped = bool(on)
+        self._assign()
+
+    def rock(self, on: bool) -> None:
+        """Let the right column alternate between after and before, or stop."""
+        if on and self._timer is None and self._before is not None:
+            import qt
+
+            self._timer = qt.QTimer()
+            self._timer.setInterval(ROCK_INTERVAL_MS)
+            self._timer.connect("timeout()", self._on_rock)
+            self._timer.start()
+        elif not on and self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+            self._rocked = False
+            self._assign()
+
+    def show_difference(self, difference: Any) -> None:
+        """Show a difference volume instead of the after side; None brings after back."""
+        self._difference = difference
+        self._assign()
+
+    def fit(self) -> None:
+        """Fit the slices to the volumes; both sides of a row show the same field of view and slice."""
+        for orientation in PLANES[self._planes]:
+            left, right = (_slice_widget(side, orientation) for side in (BEFORE, AFTER))
+            if left is None or right is None:
+                continue
+            left.sliceLogic().FitSliceToBackground()
+            left.sliceLogic().SnapSliceOffsetToIJK()
+            source, target = left.mrmlSliceNode(), right.mrmlSliceNode()
+            target.GetSliceToRAS().DeepCopy(source.GetSliceToRAS())
+            target.SetFieldOfView(*source.GetFieldOfView())
+            target.SetXYZOrigin(*source.GetXYZOrigin())
+            target.UpdateMatrices()
+
+    # -- how it works
+    def _on_rock(self) -> None:
+        self._rocked = not self._rocked
+        self._assign()
+
+    def _assign(self) -> None:
+        """Give each view its volume and its label."""
+        if self._before is None or self._after is None:
+            return
+        after = self._after if self._difference is None else self._difference
+        left, right = (after, self._before) if self._swapped else (self._before, after)
+        if self._rocked:
+            right = left
+        names = (AFTER, BEFORE) if self._swapped else (BEFORE, AFTER)
+        for side, volume, name in zip((BEFORE, AFTER), (left, right), names, strict=True):
+            for orientation in PLANES[self._planes]:
+                widget = _slice_widget(side, orientation)
+                if widget is not None:
+                    widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+                    widget.mrmlSliceNode().SetLayoutLabel(name)
+
+    def _link(self) -> None:
+        for composite in self._composites():
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+
+    def _composites(self) -> Iterable[Any]:
+        for side in (BEFORE, AFTER):
+            for orientation in PLANES[self._planes]:
+                widget = _slice_widget(side, orientation)
+                if widget is not None:
+                    yield widget.mrmlSliceCompositeNode()
+
+    def _share_window_level(self) -> None:
+        """Let a change of window or level on one side change the other."""
+        import vtk
+
+        self._stop_sharing()
+        for node, other in ((self._before, self._after), (self._after, self._before)):
+            display = node.GetScalarVolumeDisplayNode()
+            if display is not None:
+                tag = display.AddObserver(vtk.vtkCommand.ModifiedEvent, self._window_level_copier(display, other))
+                self._observations.append((display, tag))
+
+    def _window_level_copier(self, source: Any, other: Any) -> Any:
+        def copy(*_: Any) -> None:
+            target = other.GetScalarVolumeDisplayNode()
+            if target is None or self._copying or not self.is_shown:
+                return
+            if (target.GetWindow(), target.GetLevel()) != (source.GetWindow(), source.GetLevel()):
+                self._copying = True
+                target.SetAutoWindowLevel(False)
+                target.SetWindowLevel(source.GetWindow(), source.GetLevel())
+                self._copying = False
+
+        return copy
+
+    def _stop_sharing(self) -> None:
+        for display, tag in self._observations:
+            with contextlib.suppress(AttributeError):
+                display.RemoveObserver(tag)
+        self._observations = []
+
+
+def _layout_manager() -> Any:
+    import slicer
+
+    return slicer.app.layoutManager()
+
+
+def _slice_widget(side: str, orientation: str) -> Any:
+    return _layout_manager().sliceWidget(view_name(side, orientation))

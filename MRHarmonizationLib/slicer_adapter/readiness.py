@@ -1,0 +1,82 @@
+"""Whether a panel's choices can be run, and what is to be said about them before they are. Voxels are not looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from MRHarmonizationLib.core.errors import MRHarmonizationError
+from MRHarmonizationLib.inference.domain import domain_warnings
+from MRHarmonizationLib.slicer_adapter import records, texts
+from MRHarmonizationLib.slicer_adapter.nodes import check_scalar_node, grid_of_node
+from MRHarmonizationLib.weights.card import Card
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What the panel shows before a run.
+
+    Attributes
+    ----------
+    info : str
+        Size and spacing of the scan.
+    warnings : tuple of str
+        What lies outside the model's domain.
+    refusal : str
+        Why the choices cannot be run; empty where they can.
+    missing : str
+        What is still to be chosen; empty where nothing is.
+    """
+
+    info: str = ""
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+    missing: str = ""
+
+
+def readiness(scan: Any, result: Any, card: Card | None, output_spacing_mm: float | None = None) -> Readiness:
+    """Look at a panel's choices.
+
+    Parameters
+    ----------
+    scan, result : vtkMRMLScalarVolumeNode or None
+        None as result means a new node.
+    card : Card or None
+    output_spacing_mm : float, optional
+        The model's own if omitted.
+    """
+    if card is None:
+        return Readiness(refusal="there is no model; add one under Advanced")
+    if scan is None:
+        return Readiness(missing="select a scan")
+    try:
+        check_scalar_node(scan)
+        grid = grid_of_node(scan)
+        info = texts.grid_text(grid)
+        if result is scan:
+            return Readiness(info, refusal="the result cannot replace its scan; choose another result volume")
+        output = grid.isotropic(output_spacing_mm or card.input.spacing_mm)
+        warnings = domain_warnings(grid, output, card.domain)
+    except MRHarmonizationError as error:
+        return Readiness(refusal=str(error))
+    if is_sequence_item(scan):
+        warnings += ("the scan is one item of a sequence: only the item shown now is enhanced",)
+    return Readiness(info, warnings)
+
+
+def is_sequence_item(node: Any) -> bool:
+    """Tell whether a node shows the selected item of a sequence."""
+    import slicer
+
+    sequences = getattr(slicer.modules, "sequences", None)
+    return bool(sequences and sequences.logic().GetFirstBrowserNodeForProxyNode(node))
+
+
+def first_scan(scene: Any) -> Any:
+    """Return the first volume of the scene that could be a scan, or None."""
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
+        plain = node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+        if plain and not records.is_output(node):
+            return node
+    return None
