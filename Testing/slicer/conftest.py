@@ -1,0 +1,94 @@
+"""Slicer without Slicer: the host, an empty scene for each test, and no problem left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_runner import FakeRunner
+from slicer_support import MODULE, add_node, settle
+from tiny_models import write_tiny_model
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+@pytest.fixture(scope="session")
+def host() -> Any:
+    """The host; MRH_SLICER_SOURCE and MRH_CTK_SOURCE name source trees for the strictest check."""
+    pytest.importorskip("slicer_core", reason="needs the package slicer-core", exc_type=ImportError)
+    pytest.importorskip("slicerhost", reason="needs PySide6 and Qt's system libraries", exc_type=ImportError)
+    from slicerhost import Host
+
+    made = Host(os.environ.get("MRH_SLICER_SOURCE"), os.environ.get("MRH_CTK_SOURCE"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def empty_scene(host: Any) -> Iterator[None]:
+    """Start each test with an empty scene; a real Slicer must not have refused anything in it."""
+    host.slicer.mrmlScene.Clear(0)
+    host.problems.clear()
+    host.answers.clear()
+    yield
+    problems, host.answers[:] = list(host.problems), []
+    host.problems.clear()
+    assert problems == []
+
+
+@pytest.fixture
+def scene(host: Any) -> Any:
+    """The MRML scene."""
+    return host.slicer.mrmlScene
+
+
+@pytest.fixture
+def thick_scan(head_phantom: Any) -> Any:
+    """The phantom with 4 mm slices, int16, tilted and off-centre: a usual scan."""
+    from MRHarmonizationLib.volumes.grid import Grid
+    from MRHarmonizationLib.volumes.resampling import resample
+    from MRHarmonizationLib.volumes.volume import Volume
+
+    thick = resample(head_phantom, head_phantom.grid.with_spacing((1.0, 1.0, 4.0)))
+    angle = np.deg2rad(12)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([-1, -1, 1]) @ np.diag(thick.grid.spacing_mm)
+    affine[:3, 3] = (31.5, 22.0, -40.25)
+    return Volume(np.round(thick.array).astype(np.int16), Grid(thick.grid.shape, affine), "scan")
+
+
+@pytest.fixture
+def scan_node(host: Any, thick_scan: Any) -> Any:
+    """The scan as a node with a window and level of its own."""
+    return add_node(host, thick_scan)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two model cards, found by the library; the networks are tiny."""
+    folder = tmp_path / "weights"
+    pytest.importorskip("onnx")
+    write_tiny_model(folder, "tiny", title="Tiny network")
+    write_tiny_model(folder, "wide", title="Wide network", domain={"slice_spacing_mm": [6, 9], "modalities": ["T2w"]})
+    monkeypatch.setenv("MRHARMONIZATION_WEIGHTS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def panel(host: Any, models: Path) -> Iterator[Any]:
+    """The module's panel, its processes replaced by a fake; set ``panel.logic.runner`` for another."""
+    if host.slicer.app.moduleManager().module("MRHarmonizationEnhance") is None:
+        host.load_module(str(MODULE), select=False)
+    host.select("MRHarmonizationEnhance")
+    widget = host.widget("MRHarmonizationEnhance")
+    widget.fillModels()
+    widget.logic.runner = FakeRunner()
+    yield widget
+    widget.cancel()
+    settle(host, widget)
+    widget.comparison.view.restore()

@@ -1,0 +1,8 @@
+foreach(_name README LICENSE)
+  if(NOT EXISTS "${EXTENSION_${_name}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${_name}_FILE '${EXTENSION_${_name}_FILE}' does not exist")
+  endif()
+endforeach()
+if(NOT EXTENSION_NAME STREQUAL PROJECT_NAME)
+  message(FATAL_ERROR "the extension is not packaged: EXTENSION_NAME differs from PROJECT_NAME")
+endif()

@@ -1,0 +1,95 @@
+"""What the README tells users to type exists and has these options."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from MRHarmonizationLib import cli
+from MRHarmonizationLib.cli_output import EXIT_CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {"README.md": README} | {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "MRHarmonizationLib").rglob("*.md"))
+}
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def command_lines() -> list[str]:
+    """Return every ``mrharmonize …`` of the documentation: in code blocks and between backticks."""
+    found = []
+    for text in PAGES.values():
+        indented = "\n".join(line.strip() for line in text.splitlines() if line.startswith("    ")).replace("\\\n", "")
+        sources = [*code_blocks(text, "bash"), indented, *re.findall(r"`(mrharmonize [^`]+)`", text)]
+        for source in sources:
+            for line in source.splitlines():
+                found += [part.strip() for part in line.split("&&") if part.strip().startswith("mrharmonize ")]
+    return sorted(set(found))
+
+
+def test_there_is_something_to_check():
+    assert len(command_lines()) >= 12
+    assert len(code_blocks(README, "python")) >= 3
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_command_lines_are_accepted(line: str):
+    """The parser takes the words; nothing is run."""
+    name, *words = shlex.split(line, comments=True)[1:]
+    program = typer.main.get_command(cli.app)
+    if name == "COMMAND":
+        return
+    assert name in program.commands, f"there is no command {name}"
+    command = program.commands[name]
+    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= options
+    inline_mention = len(words) < sum(parameter.param_type_name == "argument" for parameter in command.params)
+    if not inline_mention:  # a sentence may name a command without its files
+        command.make_context(name, list(words))
+
+
+def test_python_examples_are_python_and_import_what_exists():
+    for block in code_blocks(README, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("MRHarmonizationLib"):
+                module = __import__(node.module, fromlist=[alias.name for alias in node.names])
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_console_example_calls_the_logic_as_it_is():
+    source = (ROOT / "MRHarmonization/MRHarmonizationEnhance/MRHarmonizationEnhance.py").read_text(encoding="utf-8")
+    classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
+    logic = classes["MRHarmonizationEnhanceLogic"]
+    (process,) = [node for node in logic.body if isinstance(node, ast.FunctionDef) and node.name == "process"]
+    names = {argument.arg for argument in [*process.args.args, *process.args.kwonlyargs]}
+    assert {"inputNode", "outputNode", "model", "strength", "device"} <= names
+
+
+def test_exit_codes_are_those_of_the_program():
+    table = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, flags=re.MULTILINE))
+    assert {int(code): meaning for code, meaning in table.items()} == dict(EXIT_CODES)
+
+
+def test_shell_commands_name_files_that_exist():
+    for script in re.findall(r"\bbash (\S+\.sh)", README):
+        assert (ROOT / script).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str):
+    folder = (ROOT / page).parent
+    for link in re.findall(r"\]\(([^)#]+?)\)|src=\"([^\"]+)\"", PAGES[page]):
+        target = link[0] or link[1]
+        if not target.startswith("http"):
+            assert (folder / target).exists(), f"{page} links to {target}, which does not exist"
