@@ -22,7 +22,8 @@ class DeformationParameters:
     scale : tuple of three floats
         Step of the source, in source millimetres per block millimetre, along the block's axes.
     elastic_mm : float
-        Largest smooth displacement.
+        Largest displacement of a control point along one axis; the smooth field between them may exceed it by up to
+        two thirds.
     elastic_knot_mm : float
         Distance of its control points.
     seed : int
@@ -62,7 +63,7 @@ def sample_deformation(
     scale : (low, high)
         Range of the common scale; each axis differs from it by up to 5 %.
     elastic_mm : float
-        Largest displacement.
+        Largest displacement of a control point.
     axes : array axes that may mix; with two of them the rotation is in their plane only.
     """
     angles = [float(rng.uniform(-rotation_deg, rotation_deg)) for _ in range(3)]

@@ -59,7 +59,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, …) to the same shape."""
-        return torch.as_tensor(x + self.second(torch.relu(self.first(torch.relu(x)))))
+        corrected: torch.Tensor = x + self.second(torch.relu(self.first(torch.relu(x))))
+        return corrected
 
 
 @MODELS.register("residual_unet")
@@ -145,4 +146,5 @@ class ResidualUNet(nn.Module):
                 x = self.down[n](x)
         for n in range(len(self.up) - 1, -1, -1):
             x = self.decoders[n](self.up[n](x) + skips[n])
-        return torch.as_tensor(self.head(x))
+        correction: torch.Tensor = self.head(x)
+        return correction

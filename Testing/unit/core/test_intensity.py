@@ -55,7 +55,9 @@ def test_a_few_extreme_voxels_hardly_matter(rng):
 def test_scale_follows_a_change_of_units(rng):
     image = rng.uniform(0, 100, (10, 10, 10)).astype(np.float32)
     np.testing.assert_allclose(
-        fit_intensity_scale(image * 50 + 7).normalise(image * 50 + 7), fit_intensity_scale(image).normalise(image), atol=1e-4
+        fit_intensity_scale(image * 50 + 7).normalise(image * 50 + 7),
+        fit_intensity_scale(image).normalise(image),
+        atol=1e-4,
     )
 
 

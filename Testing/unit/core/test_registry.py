@@ -19,9 +19,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "base.py").write_text(
-        "from MRHarmonizationLib.core.registry import Registry\n"
-        f"THINGS = Registry('thing', '{name}')\n"
-        "IMPORTS = []\n"
+        f"from MRHarmonizationLib.core.registry import Registry\nTHINGS = Registry('thing', '{name}')\nIMPORTS = []\n"
     )
     for thing in ("walnut", "apple"):
         (folder / f"{thing}.py").write_text(

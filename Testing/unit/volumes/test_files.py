@@ -135,7 +135,12 @@ def test_slightly_skewed_directions_survive(tmp_path):
 
 
 def test_nrrd_keeps_metadata_and_other_readers_see_it(oblique_volume, tmp_path):
-    metadata = {"MRHarmonization.model": "lowfield", "note": "two\nlines \\ and := signs: a\\nb", "a:b c": "", "unit": "µm²"}
+    metadata = {
+        "MRHarmonization.model": "lowfield",
+        "note": "two\nlines \\ and := signs: a\\nb",
+        "a:b c": "",
+        "unit": "µm²",
+    }
     volume = Volume(oblique_volume.array, oblique_volume.grid, metadata=metadata)
     path = write_volume(volume, tmp_path / "scan.nrrd")
     assert dict(read_volume(path).metadata) == metadata
@@ -245,4 +250,6 @@ def test_real_scans_lie_where_others_put_them(data_dir):
         volume, image = read_volume(path), sitk.ReadImage(str(path))
         np.testing.assert_allclose(volume.grid.affine, nib.load(path).affine, atol=1e-5)
         np.testing.assert_allclose(corner_voxels_ras(volume.grid), sitk_voxels_ras(image), atol=5e-3)  # ITK straightens
-        np.testing.assert_allclose(volume.array[::7, ::7, ::7], sitk.GetArrayViewFromImage(image)[::7, ::7, ::7], rtol=1e-6)
+        np.testing.assert_allclose(
+            volume.array[::7, ::7, ::7], sitk.GetArrayViewFromImage(image)[::7, ::7, ::7], rtol=1e-6
+        )

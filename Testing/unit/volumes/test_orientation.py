@@ -34,8 +34,10 @@ def test_the_way_back_is_exact(grid):
 @given(grid=grids(smallest=2))
 def test_canonical_axes_run_right_anterior_superior(grid):
     moved, _ = to_canonical(Volume(random_array(grid), grid))
-    assert np.all(np.diag(moved.grid.directions) > 0)
-    assert moved.grid.axis_codes == ("R", "A", "S")
+    directions = moved.grid.directions
+    assert np.all(np.diag(directions) > 0)
+    for permutation in itertools.permutations(range(3)):  # no other order lies closer to the scanner's axes
+        assert np.trace(directions) >= np.abs(directions[:, permutation]).trace() - 1e-9
 
 
 def test_all_right_angled_orders_reach_the_identity():

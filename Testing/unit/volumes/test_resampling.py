@@ -32,7 +32,9 @@ def inner(grid: Grid, outer: Grid, margin_voxels: float) -> np.ndarray:
     return np.all((index >= margin_voxels) & (index <= limit), axis=-1)
 
 
-@pytest.mark.parametrize("name", ["anisotropic", "lps", "sagittal", "oblique", "oblique_left_handed", "oblique_sagittal"])
+@pytest.mark.parametrize(
+    "name", ["anisotropic", "lps", "sagittal", "oblique", "oblique_left_handed", "oblique_sagittal"]
+)
 def test_linear_ramps_survive_a_change_of_grid(name):
     placed = GRIDS[name]
     source = Grid((8, 10, 9), placed.affine)
