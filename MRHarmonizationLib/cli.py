@@ -258,7 +258,7 @@ def train(
     data: DataOption = None,
     device: DeviceOption = "auto",
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
-    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that simulate scans.")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that simulate scans.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the checkpoint in DIR stopped.")] = False,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
@@ -272,10 +272,12 @@ def train(
         if checkpoint.exists() and not resume:
             raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
         scans = _data_folder(data)
+        from MRHarmonizationLib.training.export import publish
         from MRHarmonizationLib.training.loop import train as run_training
 
         best = run_training(plan, scans, out, device, steps, workers, session.progress)
-        paths = {"weights": best, "log": out / "log.jsonl", "checkpoint": checkpoint}
+        weights, card = publish(plan, best, out)
+        paths = {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": checkpoint}
         session.result(_texts(paths) | {"recipe": plan.id}, _lines(paths))
 
 

@@ -88,9 +88,35 @@ def export_onnx(recipe: Recipe, checkpoint: Path, destination: Path) -> Path:
     return destination
 
 
-def write_card(
-    recipe: Recipe, weights: Path, destination: Path, facts: Mapping[str, Any], scores: Mapping[str, Any]
-) -> Path:
+def publish(
+    recipe: Recipe, checkpoint: Path, folder: Path, scores: Mapping[str, Any] | None = None
+) -> tuple[Path, Path]:
+    """Write ``<id>.onnx`` and ``<id>.json`` of trained weights; the folder then serves as MRHARMONIZATION_WEIGHTS.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    checkpoint : Path
+        Averaged weights, ``best.pt``.
+    folder : Path
+    scores : mapping, optional
+        Measured figures for the card.
+
+    Returns
+    -------
+    (Path, Path)
+        Weights and card.
+
+    Raises
+    ------
+    DependencyError, WeightsError
+        See :func:`export_onnx`.
+    """
+    weights = export_onnx(recipe, checkpoint, folder / f"{recipe.id}.onnx")
+    return weights, write_card(recipe, weights, folder / f"{recipe.id}.json", scores or {})
+
+
+def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping[str, Any]) -> Path:
     """Write the card of exported weights.
 
     Parameters
@@ -100,8 +126,6 @@ def write_card(
         ONNX file, in the folder of ``destination``.
     destination : Path
         JSON card.
-    facts : mapping
-        What only people can say: title, version, summary, licence, domain, limitations.
     scores : mapping
         Measured figures with the command that reproduces them.
     """
@@ -109,7 +133,7 @@ def write_card(
     flat = recipe.layout == "planes-2.5d"
     card = {
         "id": recipe.id,
-        **facts,
+        **recipe.card,
         "task": "enhance",
         "file": weights.name,
         "sha256": hashlib.sha256(content).hexdigest(),

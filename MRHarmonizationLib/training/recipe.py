@@ -105,8 +105,10 @@ class Recipe:
     optimisation : Optimisation
     degradation : mapping
         Options of the sampler: ``general`` (share of the wide domain).
+    card : mapping
+        What only people can say of the model, for its card: title, version, summary, licence, domain, limitations.
     digest : str
-        sha256 of the recipe file.
+        ``sha256:<hex>`` of everything in the recipe that shapes the weights.
     """
 
     id: str
@@ -120,7 +122,7 @@ class Recipe:
     block: int = 104
     optimisation: Optimisation = field(default_factory=Optimisation)
     degradation: Mapping[str, Any] = field(default_factory=dict)
-    title: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -157,8 +159,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         values = dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise ParameterError(f"recipe '{path}' is not a JSON object: {error}", "correct the file") from error
+    shaping = json.dumps({k: v for k, v in values.items() if k != "card"}, sort_keys=True)
+    values["digest"] = f"sha256:{hashlib.sha256(shaping.encode()).hexdigest()}"
     for key in ("sources", "validation"):
         values[key] = tuple(build_parameters(Source, s) for s in values.get(key, ()))
     values["optimisation"] = build_parameters(Optimisation, values.get("optimisation", {}))
-    values["digest"] = f"sha256:{hashlib.sha256(text).hexdigest()}"
     return build_parameters(Recipe, values)

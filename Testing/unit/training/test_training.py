@@ -45,6 +45,14 @@ def tiny_recipe(**changes) -> Recipe:
         "validation": (Source("image", ("validation.nii.gz",), 1.0),),
         "block": 40,
         "optimisation": Optimisation(steps=4, batch=2, patch=32, buffer=3, refresh_steps=2, warmup_steps=1),
+        "card": {
+            "title": "Tiny",
+            "version": "1.0",
+            "summary": "A test.",
+            "licence": "Apache-2.0",
+            "domain": {},
+            "limitations": [],
+        },
         "digest": "sha256:0",
     }
     return Recipe(**{**values, **changes})
@@ -111,7 +119,7 @@ def test_thick_slice_scans_teach_only_within_their_planes(data):
 def test_training_runs_resumes_and_exports(data, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    from MRHarmonizationLib.training.export import export_onnx, write_card
+    from MRHarmonizationLib.training.export import publish
     from MRHarmonizationLib.training.loop import train
     from MRHarmonizationLib.weights.card import read_card
 
@@ -123,16 +131,8 @@ def test_training_runs_resumes_and_exports(data, tmp_path):
     assert np.isfinite(log[-1]["mean_gain_db"])
     with pytest.raises(InputError, match="another version"):
         train(replace(recipe, digest="sha256:1"), data, out, device="cpu")
-    weights = export_onnx(recipe, best, tmp_path / "tiny.onnx")
-    facts = {
-        "title": "Tiny",
-        "version": "1.0",
-        "summary": "A test.",
-        "licence": "Apache-2.0",
-        "domain": {},
-        "limitations": [],
-    }
-    card = read_card(write_card(recipe, weights, tmp_path / "tiny.json", facts, {}))
+    _, card_path = publish(recipe, best, out)
+    card = read_card(card_path)
     assert card.input.stride == 4
 
 
