@@ -314,9 +314,13 @@ def _logging_to(reporter: Reporter, debug: bool) -> Iterator[None]:
     logger.propagate = False
     for handler in handlers:
         logger.addHandler(handler)
+    silence = logging.NullHandler()  # what other packages log would otherwise reach the user from warnings on
+    if not debug:
+        logging.getLogger().addHandler(silence)
     try:
         yield
     finally:
+        logging.getLogger().removeHandler(silence)
         for handler in handlers:
             logger.removeHandler(handler)
         logger.setLevel(former)

@@ -27,7 +27,7 @@ def settle(host: Any, panel: Any, seconds: float = 120.0) -> None:
     """Wait until nothing runs, nothing is measured and no change of strength is due."""
 
     def idle() -> bool:
-        return panel.task is None and not panel.comparison.is_measuring and not panel._blendTimer.active
+        return panel.run.task is None and not panel.comparison.is_measuring and not panel._blendTimer.active
 
     assert host.wait(idle, seconds), panel.ui.statusLabel.text
 

@@ -1,4 +1,3 @@
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,9 +40,10 @@ from MRHarmonizationLib.slicer_adapter import layouts, records, results, sample_
 from MRHarmonizationLib.slicer_adapter.choices import Backend, Device, Planes  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.comparison_panel import ComparisonPanel  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.dependencies import SlicerDependencyInstaller, requirements_for  # noqa: E402
-from MRHarmonizationLib.slicer_adapter.jobs import CANCELLED, RUNNING, SUCCEEDED, SubprocessRunner  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.jobs import SUCCEEDED, SubprocessRunner  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.readiness import first_scan, readiness  # noqa: E402
-from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask, Poller  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.run_control import RunControl  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask  # noqa: E402
 from MRHarmonizationLib.weights.card import read_card  # noqa: E402
 from MRHarmonizationLib.weights.store import get_model, import_weights, list_models  # noqa: E402
 
@@ -100,13 +100,13 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.comparison = None
-        self.task = None
-        self._poller = None
+        self.run = None
+        self._cards = []
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._seen = (None, None)
         self._blendTimer = None
-        self._message = self._refusal = ""
+        self._refusal = ""
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -115,7 +115,8 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MRHarmonizationEnhanceLogic()
-        self.comparison = ComparisonPanel(self.ui, _, self.showError)
+        self.run = RunControl(self.ui, _, self.onRunEnded)
+        self.comparison = ComparisonPanel(self.ui, _, self.run.show_error)
         self._blendTimer = qt.QTimer()
         self._blendTimer.setSingleShot(True)
         self._blendTimer.setInterval(BLEND_DELAY_MS)
@@ -137,7 +138,7 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
     # Life of the panel and of the scene
 
     def cleanup(self):
-        self.cancel()
+        self.run.cancel()
         self._blendTimer.stop()
         self.comparison.close()
         if slicer.app.layoutManager() is not None:
@@ -159,7 +160,7 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.comparison.update()
 
     def onSceneStartClose(self, caller, event):
-        self.cancel()
+        self.run.cancel()
         self.comparison.close()
         self.logic.forget()
         self.setParameterNode(None)
@@ -190,8 +191,8 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         parameters = self._parameterNode
         if not parameters:
             return
-        if self.task and self.task.input_node.GetScene() is None:
-            self.cancel()
+        if self.run.task and self.run.task.input_node.GetScene() is None:
+            self.run.cancel()
         scan, result = parameters.inputVolume, parameters.outputVolume
         scanBefore, resultBefore = self._seen
         self._seen = (scan, result)
@@ -207,10 +208,10 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def fillModels(self):
         """List the models that can be found, keeping the chosen one."""
-        combo = self.ui.modelComboBox
+        combo, self._cards = self.ui.modelComboBox, self.logic.models()
         combo.blockSignals(True)
         combo.clear()
-        for card in self.logic.models():
+        for card in self._cards:
             combo.addItem(card.title, card.id)
         combo.blockSignals(False)
         if self._parameterNode:
@@ -228,11 +229,11 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         try:
             card = self.logic.importModel(path)
         except MRHarmonizationError as error:
-            self.showError(error)
+            self.run.show_error(error)
             return
         self.fillModels()
         self._parameterNode.model = card.id
-        self.showStatus(_("Added the model {title}.").format(title=card.title))
+        self.run.say(_("Added the model {title}.").format(title=card.title))
 
     def onLoadSample(self):
         """Load the simulated low-field scan, and the scan it was simulated from as reference."""
@@ -245,78 +246,43 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
     # Running
 
     def onApplyOrCancel(self, checked=False):
-        if self.task:
-            self.cancel()
-            return
+        if self.run.task:
+            self.run.cancel()
+        else:
+            self.run.run(self.startTask)
+            self.updatePanel()
+
+    def startTask(self):
         parameters = self._parameterNode
-        try:
-            self.logic.ensureDependencies(parameters.backend.value, parameters.device.value)
-            self.showStatus(_("Starting…"))
-            self.task = self.logic.start(
-                parameters.inputVolume,
-                parameters.outputVolume,
-                model=self.chosenModel().id,
-                strength=parameters.strength,
-                device=parameters.device.value,
-                backend=parameters.backend.value,
-                keepResidual=parameters.keepResidual,
-                outputSpacingMm=parameters.outputSpacingMm,
-                onProgress=self.onProgress,
-            )
-        except MRHarmonizationError as error:
-            self.showError(error)
-            return
-        self.ui.progressBar.value = 0
-        self._poller = Poller(self.onPoll)
-        self.updatePanel()
+        self.logic.ensureDependencies(parameters.backend.value, parameters.device.value)
+        return self.logic.start(
+            parameters.inputVolume,
+            parameters.outputVolume,
+            model=self.chosenModel().id,
+            strength=parameters.strength,
+            device=parameters.device.value,
+            backend=parameters.backend.value,
+            keepResidual=parameters.keepResidual,
+            outputSpacingMm=self.spacing(),
+            onProgress=self.run.on_progress,
+        )
 
-    def onProgress(self, fraction, message):
-        self.ui.progressBar.value = round(100 * fraction)
-        self._message = message
-
-    def onPoll(self):
-        task = self.task
-        if task is None:
-            return
-        if task.step() == RUNNING:
-            elapsed = texts.duration_text(task.elapsed_s)
-            self.showStatus(_("{message} ({elapsed})").format(message=self._message, elapsed=elapsed))
-        else:
-            self.endTask()
-
-    def cancel(self):
-        """End a run, if there is one; the scene stays as it was before it."""
-        if self.task:
-            self.task.cancel()
-            self.endTask()
-
-    def endTask(self):
-        task, self.task = self.task, None
-        self._poller.stop()
-        if task.state == SUCCEEDED:
-            duration = texts.duration_text(task.seconds)
-            self.showStatus(_("Done in {duration}.").format(duration=duration), texts.GOOD)
-            self.showResult(task)
-        elif task.state == CANCELLED:
-            self.showStatus(_("Cancelled; nothing was changed."))
-        else:
-            self.showError(task.error)
-        self.updatePanel()
-
-    def showResult(self, task):
-        if self._parameterNode is None or task.input_node is not self._parameterNode.inputVolume:
-            return
+    def onRunEnded(self, task):
+        parameters = self._parameterNode
         self.logic.forget()
-        if self._parameterNode.outputVolume is task.output_node:
-            self.comparison.voxels_changed()
-        self._parameterNode.outputVolume = task.output_node
-        if self.parent.isEntered:
-            self.comparison.show()
+        if parameters and task.state == SUCCEEDED and task.input_node is parameters.inputVolume:
+            if parameters.outputVolume is task.output_node:
+                self.comparison.voxels_changed()
+            parameters.outputVolume = task.output_node
+            if self.parent.isEntered:
+                self.comparison.show()
+        if parameters:
+            self.updatePanel()
 
     def canBlend(self):
         """Whether the shown result is the chosen scan's and its strength can be changed without the network."""
         parameters = self._parameterNode
-        if not parameters or self.task or not records.is_output(parameters.outputVolume):
+        if not parameters or self.run.task or not records.is_output(parameters.outputVolume):
             return False
         result = parameters.outputVolume
         return records.input_of(result) is parameters.inputVolume and self.logic.canSetStrength(result)
@@ -325,10 +291,12 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """Give the result the strength the slider shows, without running the network."""
         if not self.canBlend():
             return
+        result = self._parameterNode.outputVolume
         try:
-            self.logic.setStrength(self._parameterNode.outputVolume, self._parameterNode.strength)
+            self.logic.setStrength(result, self._parameterNode.strength)
         except MRHarmonizationError as error:
-            self.showError(error)
+            self.run.show_error(error)
+            self._parameterNode.strength = results.strength_of(result)
             return
         self.comparison.voxels_changed()
 
@@ -336,8 +304,9 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def chosenModel(self):
         """The card of the chosen model; None where there is no model at all."""
-        cards = self.logic.models()
-        return next((card for card in cards if card.id == self._parameterNode.model), cards[0] if cards else None)
+        cards = {card.id: card for card in self._cards}
+        first = next(iter(self._cards), None)
+        return cards.get(self._parameterNode.model) or cards.get(EnhanceRequest().model) or first
 
     def updatePanel(self):
         parameters, ui = self._parameterNode, self.ui
@@ -346,35 +315,22 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ui.modelComboBox.currentIndex = ui.modelComboBox.findData(card.id) if card else -1
         ui.modelComboBox.blockSignals(False)
         ui.modelInfoLabel.text = texts.card_text(card) if card else ""
+        ui.modelInfoLabel.toolTip = texts.card_help(card) if card else ""
         ready = readiness(parameters.inputVolume, parameters.outputVolume, card, self.spacing())
         ui.inputInfoLabel.text = ready.info
         ui.warningsLabel.text = texts.warnings_text(ready.warnings)
         ui.warningsLabel.visible = bool(ready.warnings)
-        running = self.task is not None
         for section in (ui.scanSection, ui.modelSection, ui.resultSection, ui.advancedSection):
-            section.enabled = not running
-        ui.applyButton.text = _("Cancel") if running else _("Apply")
-        hindrance = ready.refusal or ready.missing
-        ui.applyButton.enabled = running or not hindrance
-        ui.applyButton.toolTip = _("Stop the enhancement.") if running else hindrance or _("Enhance the scan.")
-        ui.progressBar.visible = running
-        if not running and ready.refusal != self._refusal:
-            self.showStatus(ready.refusal, texts.BAD)
+            section.enabled = self.run.task is None
+        self.run.show(ready.refusal or ready.missing, _("Enhance the scan."))
+        if self.run.task is None and ready.refusal != self._refusal:
+            self.run.say(texts.sentence(ready.refusal), texts.WRONG)
             self._refusal = ready.refusal
 
     def spacing(self):
         """The output spacing in mm, or None for the model's own."""
         value = self._parameterNode.outputSpacingMm
         return max(value, OUTPUT_SPACING_RANGE_MM[0]) if value > 0 else None
-
-    def showStatus(self, text, colour=""):
-        self.ui.statusLabel.setStyleSheet(f"color: {colour};" if colour else "")
-        self.ui.statusLabel.text = text
-
-    def showError(self, error):
-        """Say in the panel what is wrong and what to do; no pop-up."""
-        logging.error(str(error))
-        self.showStatus(str(error), texts.BAD)
 
     def onLayoutChanged(self, layout=0):
         self.comparison.update()

@@ -43,10 +43,14 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        self._loaded = True  # before the imports: they may ask for names themselves
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+        except BaseException:
+            self._loaded = False  # a broken file is reported at every use, not only at the first
+            raise
 
     def get(self, name: str) -> T:
         """Return the entry called ``name``; raise ParameterError naming the choices otherwise."""

@@ -51,6 +51,8 @@ class Group:
         Data paths without extension.
     contrasts : tuple of str
         Label maps: families of contrast to draw from. Other kinds: ("native",).
+    acquisitions : tuple of str
+        Ids of the acquisitions to simulate; empty for all.
     design : {'full', 'latin'}
         Every SNR with every acquisition, or one SNR each, balanced over subjects and contrasts.
     extend_to_mm : float or None
@@ -64,6 +66,7 @@ class Group:
     kind: str
     subjects: tuple[str, ...]
     contrasts: tuple[str, ...] = ("native",)
+    acquisitions: tuple[str, ...] = ()
     design: str = "full"
     extend_to_mm: float | None = None
     bars: Mapping[str, float] = field(default_factory=dict)
@@ -150,7 +153,13 @@ class LowFieldProtocol:
     picture_snr: float
 
     def __post_init__(self) -> None:
+        known = {acquisition.id for acquisition in self.acquisitions}
         for group in self.groups:
+            unknown = sorted(set(group.acquisitions) - known)
+            if unknown:
+                raise ParameterError(
+                    f"group '{group.id}' names the acquisitions {unknown}", f"the protocol has: {', '.join(sorted(known))}"
+                )
             require_roles(group.subjects, HELD_OUT_ROLES, f"group '{group.id}' of protocol '{self.name}'")
         require_roles(
             (s["path"] for s in self.tuning.subjects), ("train", "validation"), "tuning the classical methods"
@@ -182,6 +191,10 @@ class LowFieldProtocol:
         """Return the acquisition of that id."""
         return next(entry for entry in self.acquisitions if entry.id == acquisition_id)
 
+    def acquisitions_of(self, group: Group) -> tuple[Acquisition, ...]:
+        """Return the acquisitions simulated for a group, in the protocol's order."""
+        return tuple(a for a in self.acquisitions if not group.acquisitions or a.id in group.acquisitions)
+
     def group(self, group_id: str) -> Group:
         """Return the group of that id."""
         return next(entry for entry in self.groups if entry.id == group_id)
@@ -191,7 +204,7 @@ class LowFieldProtocol:
         for group in self.groups:
             for s, subject in enumerate(group.subjects):
                 for c, contrast in enumerate(group.contrasts):
-                    for a, acquisition in enumerate(self.acquisitions):
+                    for a, acquisition in enumerate(self.acquisitions_of(group)):
                         chosen = self.snr if group.design == "full" else (self.snr[(s + c + a) % len(self.snr)],)
                         for snr in chosen:
                             yield self._case(group.id, subject, contrast, acquisition.id, snr)

@@ -20,38 +20,40 @@ from MRHarmonizationLib.metrics.base import METRICS, default_data_range
 CRITERION = "psnr"
 
 
-def tune_task(protocol: LowFieldProtocol, data: str, subject_index: int, acquisition_id: str) -> list[dict[str, Any]]:
-    """Return one row per method, candidate and SNR for one tuning subject and acquisition.
+def tune_task(
+    protocol: LowFieldProtocol, data: str, subject_index: int, acquisition_index: int
+) -> list[dict[str, Any]]:
+    """Return one row per method and candidate for one tuning subject and acquisition, at one SNR.
+
+    The SNR is balanced: with as many subjects as SNRs, every acquisition meets each SNR once.
 
     Returns
     -------
     list of dict
         Keys: acquisition, subject, snr, method, parameters (JSON text), psnr.
     """
-    entry = protocol.tuning.subjects[subject_index]
-    acquisition = protocol.acquisition(acquisition_id)
+    entry, acquisition = protocol.tuning.subjects[subject_index], protocol.acquisitions[acquisition_index]
+    snr = protocol.snr[(subject_index + acquisition_index) % len(protocol.snr)]
     subject = align(tuning_subject(entry, protocol, Path(data)), acquisition)
     truth = subject.truth.array
     data_range = default_data_range(truth, subject.mask)
+    seed = protocol.derived_seed(f"tuning-{entry['path']}-{acquisition.id}-{snr:g}")
+    scan, noise = simulate(subject.truth, acquisition, snr, seed)
     rows = []
-    for snr in protocol.snr:
-        seed = protocol.derived_seed(f"tuning-{entry['path']}-{acquisition_id}-{snr:g}")
-        scan, noise = simulate(subject.truth, acquisition, snr, seed)
-        for method in protocol.methods:
-            for parameters in candidates(method):
-                output = run_method(method, scan, subject.truth.grid, parameters, noise)
-                rows.append(
-                    {
-                        "acquisition": acquisition_id,
-                        "subject": entry["path"],
-                        "snr": snr,
-                        "method": method,
-                        "parameters": json.dumps(parameters, sort_keys=True),
-                        CRITERION: round(
-                            METRICS.get(CRITERION)(output.array, truth, subject.mask, data_range).value, 6
-                        ),
-                    }
-                )
+    for method in protocol.methods:
+        for parameters in candidates(method):
+            output = run_method(method, scan, subject.truth.grid, parameters, noise).array
+            reached = METRICS.get(CRITERION)(output, truth, subject.mask, data_range).value
+            rows.append(
+                {
+                    "acquisition": acquisition.id,
+                    "subject": entry["path"],
+                    "snr": snr,
+                    "method": method,
+                    "parameters": json.dumps(parameters, sort_keys=True),
+                    CRITERION: round(reached, 6),
+                }
+            )
     return rows
 
 
@@ -65,7 +67,7 @@ def candidates(method: str) -> Iterator[dict[str, Any]]:
 
 
 def best_parameters(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return acquisition → method → the candidate with the best mean PSNR over subjects and SNR.
+    """Return acquisition → method → the candidate with the best mean PSNR over the subjects.
 
     Parameters
     ----------

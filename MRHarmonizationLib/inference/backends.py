@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,9 +20,10 @@ from MRHarmonizationLib.weights.store import verify
 BACKENDS = ("auto", "onnxruntime", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 
-#: How allocators of onnxruntime, torch, CUDA and the C++ library say that memory is exhausted.
+#: How allocators of onnxruntime, torch, CUDA, ITK and the C++ library say that memory is exhausted.
 _OUT_OF_MEMORY = re.compile(r"alloc|out of memory|not enough memory", re.IGNORECASE)
 _ORT_ERROR_LOG_LEVEL = 3
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
@@ -76,7 +79,7 @@ class OnnxBackend:
     device : {'auto', 'cpu', 'cuda'}
         ``auto`` takes CUDA where the installed onnxruntime offers it.
     threads : int, optional
-        CPU threads; one per physical core if omitted.
+        CPU threads; if omitted, one per core that this process may use.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class OnnxBackend:
         ort = _import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = _ORT_ERROR_LOG_LEVEL
+        threads = threads or allotted_cpus()
         if threads is not None:
             options.intra_op_num_threads = threads
         providers = _providers(ort, device)
@@ -217,6 +221,27 @@ def choose_backend(card: Card, backend: str = "auto", device: str = "auto", thre
     return OnnxBackend(card, _verified(card, onnx, "onnxruntime", ".onnx"), device, threads)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an exception of any of the libraries says that memory is exhausted."""
+    return isinstance(error, (MemoryError, BackendOutOfMemory)) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def allotted_cpus() -> int | None:
+    """Return how many CPUs this process may use, or None if it may use all.
+
+    onnxruntime starts a thread for every core of the machine; in a container or under an affinity that allows fewer,
+    its waiting threads would take the time of the working ones.
+    """
+    everything = os.cpu_count() or 1
+    allotted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else everything
+    try:
+        quota, period = _CGROUP_QUOTA.read_text(encoding="ascii").split()
+        allotted = min(allotted, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no Linux, no control group, or "max": no quota
+        pass
+    return max(1, allotted) if allotted < everything else None
+
+
 def _weights(card: Card, suffix: str) -> WeightFile | None:
     return next((weights for weights in card.weight_files if weights.file.endswith(suffix)), None)
 
@@ -274,6 +299,6 @@ def _only_torch_has_cuda(device: str) -> bool:
 
 def _translated(error: Exception, problem: str) -> Exception:
     """Return the exception to raise for one that a runtime raised."""
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         return BackendOutOfMemory(str(error))
     return WeightsError(f"{problem}: {error}", "import the model again, or update the runtime")

@@ -11,7 +11,14 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import ParameterError, ResourceError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference.backends import BACKENDS, DEVICES, Backend, BackendOutOfMemory, choose_backend
+from MRHarmonizationLib.inference.backends import (
+    BACKENDS,
+    DEVICES,
+    Backend,
+    BackendOutOfMemory,
+    choose_backend,
+    is_out_of_memory,
+)
 from MRHarmonizationLib.inference.domain import check_output_grid, check_scan, domain_warnings
 from MRHarmonizationLib.inference.predictor import predict
 from MRHarmonizationLib.inference.preparation import prepare
@@ -286,7 +293,9 @@ def _memory_guard() -> Iterator[None]:
     """Turn exhausted memory anywhere in the flow into an error with a remedy."""
     try:
         yield
-    except (MemoryError, BackendOutOfMemory) as error:
+    except (MemoryError, BackendOutOfMemory, RuntimeError) as error:  # SimpleITK raises RuntimeError
+        if not is_out_of_memory(error):
+            raise
         raise ResourceError(
             f"memory ran out ({error})", "close other programs, choose a larger output spacing, or crop the scan"
         ) from error

@@ -13,6 +13,8 @@ SSIM_SIGMA_VOXELS = 1.5
 #: Gaussian cut-off of scikit-image's SSIM, in standard deviations.
 SSIM_TRUNCATE = 3.5
 SSIM_RADIUS_VOXELS = int(SSIM_TRUNCATE * SSIM_SIGMA_VOXELS + 0.5)
+#: The map is computed in blocks of about this many voxels (some ten float64 arrays of that size live at once).
+SSIM_BLOCK_VOXELS = 4_000_000
 
 
 @metric("psnr", "dB", "higher", perfect=math.inf, uses_data_range=True)
@@ -40,30 +42,45 @@ def mae(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: 
 def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: float, spacing: Spacing) -> Outcome:
     """Structural similarity: mean over the mask of the three-dimensional SSIM map.
 
-    Gaussian window, σ 1.5 voxels, cut at 3.5 σ (11 voxels); K1 .01, K2 .03. The map is that of the whole image
-    (computed in the mask's bounding box with the window's radius around it, which gives the same values) and only then
-    masked, so background neither flatters nor ruins the mean.
+    Gaussian window, σ 1.5 voxels, cut at 3.5 σ (11 voxels); K1 .01, K2 .03. The map is that of the whole image and only
+    then masked, so background neither flatters nor ruins the mean. It is computed block by block around the mask, with
+    the window's radius as margin: the same values in bounded memory.
 
     Source: Wang et al., IEEE Trans. Image Process. 13:600 (2004), doi 10.1109/TIP.2003.819861; computed by
     ``skimage.metrics.structural_similarity``.
     """
+    radius = SSIM_RADIUS_VOXELS
+    slices, rows, columns = _bounding_box(mask)
+    grown = tuple(slice(max(0, part.start - radius), part.stop + radius) for part in (rows, columns))
+    step = max(1, SSIM_BLOCK_VOXELS // mask[0][grown].size)
+    total = 0.0
+    for start in range(slices.start, slices.stop, step):
+        stop = min(start + step, slices.stop)
+        first = max(0, start - radius)
+        block = (slice(first, stop + radius), *grown)
+        similarity = _ssim_map(image[block], reference[block], data_range)
+        inside = mask[(slice(start, stop), *grown)]
+        total += float(similarity[start - first : stop - first][inside].sum())
+    return total / np.count_nonzero(mask), {"window": "gaussian", "sigma_voxels": SSIM_SIGMA_VOXELS}
+
+
+def _ssim_map(image: np.ndarray, reference: np.ndarray, data_range: float) -> np.ndarray:
+    """Return the SSIM map of a block, mirrored at its ends (scikit-image's own rule) however short it is."""
     from skimage.metrics import structural_similarity
 
-    box = _box_around(mask, SSIM_RADIUS_VOXELS)
-    window = 2 * SSIM_RADIUS_VOXELS + 1
-    # scikit-image refuses axes shorter than its window; mirrored ends, its own boundary rule, lengthen them.
-    pads = [(SSIM_RADIUS_VOXELS, SSIM_RADIUS_VOXELS) if n < window else (0, 0) for n in mask[box].shape]
+    # scikit-image refuses axes shorter than its window; lengthened by mirroring, they give the same values.
+    pads = [(SSIM_RADIUS_VOXELS,) * 2 if n < 2 * SSIM_RADIUS_VOXELS + 1 else (0, 0) for n in image.shape]
     _, similarity = structural_similarity(
-        np.pad(image[box], pads, mode="symmetric"),
-        np.pad(reference[box], pads, mode="symmetric"),
+        np.pad(image, pads, mode="symmetric"),
+        np.pad(reference, pads, mode="symmetric"),
         data_range=data_range,
         gaussian_weights=True,
         sigma=SSIM_SIGMA_VOXELS,
         use_sample_covariance=False,
         full=True,
     )
-    similarity = similarity[tuple(slice(a, similarity.shape[n] - b) for n, (a, b) in enumerate(pads))]
-    return float(np.mean(similarity[mask[box]])), {"window": "gaussian", "sigma_voxels": SSIM_SIGMA_VOXELS}
+    inner = tuple(slice(a, n - b) for (a, b), n in zip(pads, similarity.shape, strict=True))
+    return np.asarray(similarity[inner])
 
 
 @metric("correlation", "1", "higher", perfect=1.0)
@@ -89,11 +106,10 @@ def histogram_distance(
     return shift / data_range, {}
 
 
-def _box_around(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """Return the slices of the mask's bounding box, grown by a margin and cut at the image."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(n for n in range(mask.ndim) if n != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(max(0, int(places[0]) - margin), min(mask.shape[axis], int(places[-1]) + margin + 1)))
-    return tuple(box)
+def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """Return the slices of a mask's bounding box; the mask is not empty."""
+    ends = []
+    for axis in range(3):
+        places = np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))
+        ends.append(slice(int(places[0]), int(places[-1]) + 1))
+    return ends[0], ends[1], ends[2]

@@ -103,8 +103,9 @@ class ComparisonPanel:
             (ui.differenceButton, shown and view.shows_difference),
         ):
             button.checked = checked
-        for button in (ui.swapButton, ui.rockButton, ui.differenceButton, ui.restoreButton):
+        for button in (ui.swapButton, ui.rockButton, ui.differenceButton):
             button.enabled = shown
+        ui.restoreButton.enabled = view.is_laid_out
         ui.undoButton.enabled = results.residual_node_of(self._result) is not None
         undone = self._result is not None and results.is_undone(self._result)
         ui.undoButton.text = self._translate("Redo") if undone else self._translate("Undo")

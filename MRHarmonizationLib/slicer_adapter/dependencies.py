@@ -35,8 +35,8 @@ ALWAYS = (
     Requirement("SimpleITK", "SimpleITK>=2.3"),
     Requirement("skimage", "scikit-image>=0.22"),
     Requirement("pydicom", "pydicom>=3.0"),
-    Requirement("typer", "typer>=0.12"),
-    Requirement("rich", "rich>=13.0"),
+    Requirement("typer", "typer>=0.26"),
+    Requirement("rich", "rich>=13.8"),
 )
 ONNXRUNTIME = Requirement("onnxruntime", "onnxruntime>=1.18")
 ONNXRUNTIME_GPU = Requirement("onnxruntime", "onnxruntime-gpu>=1.18")

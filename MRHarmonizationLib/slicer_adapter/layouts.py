@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from typing import Any
 
 #: Rows of slice views by choice, in the order they are offered.
@@ -18,7 +17,7 @@ PLANES: dict[str, tuple[str, ...]] = {
 FIRST_LAYOUT_ID = 40317
 #: Group of the views, so that they are linked with each other and not with the user's views.
 VIEW_GROUP = 4031
-BEFORE, AFTER = "Before", "After"
+BEFORE, AFTER, DIFFERENCE = "Before", "After", "Difference"
 _COLOURS = {BEFORE: "#8C9BAB", AFTER: "#3FA796"}
 ROCK_INTERVAL_MS = 700
 
@@ -80,8 +79,13 @@ class ComparisonView:
     @property
     def is_shown(self) -> bool:
         """Whether the comparison is what the user sees."""
+        return self._before is not None and self.is_laid_out
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the user sees the layout of the comparison, with or without volumes in it."""
         manager = _layout_manager()
-        return self._before is not None and manager is not None and manager.layout == layout_id(self._planes)
+        return bool(manager is not None and manager.layout in [layout_id(planes) for planes in PLANES])
 
     @property
     def is_swapped(self) -> bool:
@@ -111,8 +115,7 @@ class ComparisonView:
         if manager is None:
             return
         register_layouts()
-        ours = [layout_id(name) for name in PLANES]
-        if manager.layout not in ours:
+        if not self.is_laid_out:
             self._former_layout = manager.layout
         self._planes = planes or self._planes
         same = self._before is before and self._after is after
@@ -125,12 +128,13 @@ class ComparisonView:
         self._link()
         self._assign()
         self.fit()
+        self._fit_soon()
 
     def restore(self) -> None:
         """Put the user's layout back."""
         manager = _layout_manager()
         self.rock(False)
-        if manager is not None and self._former_layout is not None and self.is_shown:
+        if manager is not None and self._former_layout is not None and self.is_laid_out:
             manager.setLayout(self._former_layout)
 
     def forget(self) -> None:
@@ -180,6 +184,12 @@ class ComparisonView:
             target.UpdateMatrices()
 
     # -- how it works
+    def _fit_soon(self) -> None:
+        """Fit again when Qt has given the new views their size."""
+        import qt
+
+        qt.QTimer.singleShot(0, lambda: self.fit() if self.is_shown else None)
+
     def _on_rock(self) -> None:
         self._rocked = not self._rocked
         self._assign()
@@ -188,12 +198,12 @@ class ComparisonView:
         """Give each view its volume and its label."""
         if self._before is None or self._after is None:
             return
-        after = self._after if self._difference is None else self._difference
-        left, right = (after, self._before) if self._swapped else (self._before, after)
+        before = (self._before, BEFORE)
+        after = (self._after, AFTER) if self._difference is None else (self._difference, DIFFERENCE)
+        left, right = (after, before) if self._swapped else (before, after)
         if self._rocked:
             right = left
-        names = (AFTER, BEFORE) if self._swapped else (BEFORE, AFTER)
-        for side, volume, name in zip((BEFORE, AFTER), (left, right), names, strict=True):
+        for side, (volume, name) in ((BEFORE, left), (AFTER, right)):
             for orientation in PLANES[self._planes]:
                 widget = _slice_widget(side, orientation)
                 if widget is not None:
@@ -201,18 +211,17 @@ class ComparisonView:
                     widget.mrmlSliceNode().SetLayoutLabel(name)
 
     def _link(self) -> None:
-        for composite in self._composites():
-            composite.SetLinkedControl(True)
-            composite.SetHotLinkedControl(True)
-            composite.SetForegroundVolumeID(None)
-            composite.SetLabelVolumeID(None)
-
-    def _composites(self) -> Iterable[Any]:
+        """Link the views with each other only; closing a scene resets views to a group of all."""
         for side in (BEFORE, AFTER):
             for orientation in PLANES[self._planes]:
                 widget = _slice_widget(side, orientation)
                 if widget is not None:
-                    yield widget.mrmlSliceCompositeNode()
+                    widget.mrmlSliceNode().SetViewGroup(VIEW_GROUP)
+                    composite = widget.mrmlSliceCompositeNode()
+                    composite.SetLinkedControl(True)
+                    composite.SetHotLinkedControl(True)
+                    composite.SetForegroundVolumeID(None)
+                    composite.SetLabelVolumeID(None)
 
     def _share_window_level(self) -> None:
         """Let a change of window or level on one side change the other."""

@@ -32,13 +32,13 @@ class Sample:
 
 
 LOW_FIELD = Sample(
-    "MRLowFieldSimulated",
+    "MRHarmonizationLowField",
     "LowField",
     LOW_FIELD_SCAN,
     "9aa81e8cf60df9b4d35908d98b390306facb94c75add187fcb6b829dd625664c",
 )
 REFERENCE_SCAN = Sample(
-    "MRLowFieldReference",
+    "MRHarmonizationReference",
     "LowFieldReference",
     REFERENCE,
     "5c688eeacd33d2b0f7d865998b78d4609818e7b56a05b82de902a0a319f9bedc",

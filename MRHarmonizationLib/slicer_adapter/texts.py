@@ -11,8 +11,11 @@ from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.weights.card import Card
 
-GOOD, BAD, QUIET = "#2e8b57", "#b9770e", "#808080"
+GOOD, BAD, WRONG, QUIET = "#2e8b57", "#b9770e", "#c94f3d", "#808080"
 """Colours readable on light and dark panels."""
+
+SHOWN_SCORES = 4
+"""Scores of a card shown at once; the others are in the tooltip."""
 
 _DIRECTIONS = {
     "R": "left–right",
@@ -49,8 +52,8 @@ def grid_text(grid: Grid) -> str:
 
 
 def card_text(card: Card) -> str:
-    """Return what a user should know of a model before choosing it, as rich text."""
-    lines = [f"<b>{html.escape(card.title)}</b>, version {html.escape(card.version)}", html.escape(card.summary)]
+    """Return what a user should know of a model before choosing it, as rich text; :func:`card_help` says the rest."""
+    lines = [html.escape(card.summary)]
     domain = card.domain
     made_for = [", ".join(domain.modalities), domain.body_part]
     if math.isfinite(domain.slice_spacing_mm[1]):
@@ -59,18 +62,29 @@ def card_text(card: Card) -> str:
         made_for.append("in plane {:g}–{:g} mm".format(*domain.inplane_mm))
     said = "; ".join(html.escape(part) for part in made_for if part)
     if said:
-        lines.append(f"<i>Made for</i> {said}")
-    scores = scores_text(card.scores)
+        lines.append(f"<i>Made for</i> {said}.")
+    scores = _flat(card.scores)
     if scores:
-        lines.append(f"<i>Measured</i> {html.escape(scores)}")
+        lines.append(f"<i>Measured</i> {html.escape(scores_text(scores[:SHOWN_SCORES]))}.")
     if card.limitations:
-        lines.append(f"<i>Limits</i> {html.escape('; '.join(card.limitations))}")
+        lines.append("<i>Limits</i> are listed when the pointer rests here.")
     return "<br>".join(lines)
 
 
-def scores_text(scores: Mapping[str, Any]) -> str:
-    """Return the numbers of a card's scores, nested names joined, in the card's order."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in _flat(scores))
+def card_help(card: Card) -> str:
+    """Return everything else a card says, as plain text of several lines."""
+    lines = [f"{card.title}, version {card.version}, licence {card.licence}"]
+    if card.limitations:
+        lines += ["", "Limits:", *(f"• {text}" for text in card.limitations)]
+    scores = _flat(card.scores)
+    if scores:
+        lines += ["", "Measured:", *(f"• {name} {_number(value)}" for name, value in scores)]
+    return "\n".join(lines)
+
+
+def scores_text(scores: Sequence[tuple[str, Any]]) -> str:
+    """Return named numbers in one line."""
+    return ", ".join(f"{name} {_number(value)}" for name, value in scores)
 
 
 def measures_text(measures: Sequence[BeforeAfter], held_against: str = "") -> str:
@@ -110,7 +124,12 @@ def measures_help(measures: Sequence[BeforeAfter]) -> str:
 
 def warnings_text(warnings: Iterable[str]) -> str:
     """Return warnings as one text, each on a line of its own."""
-    return "\n".join(f"⚠ {text[:1].upper()}{text[1:]}." for text in warnings)
+    return "\n".join(f"⚠ {sentence(text)}" for text in warnings)
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital at its start and a full stop at its end."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
 
 
 def duration_text(seconds: float) -> str:

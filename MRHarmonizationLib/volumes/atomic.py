@@ -182,17 +182,19 @@ def _part_path(folder: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name itself on disk where the system lets a folder be opened (not on Windows)."""
+    """Put the new name itself on disk where the system lets a folder be opened and synced; the file is whole anyway."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as problem:
-        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # network file systems that cannot; the file is whole
+        # Network file systems cannot, and a folder one may only write to cannot be opened.
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
             raise
-    finally:
-        os.close(handle)
 
 
 def _output_error(path: Path, problem: BaseException) -> OutputError:

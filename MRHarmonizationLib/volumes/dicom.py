@@ -15,11 +15,15 @@ from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.volumes.dicom_frames import (
     IMAGE_KEYWORDS,
     Frame,
+    count_of,
+    first_item,
     frames_of,
     is_mosaic,
     quiet_pydicom,
     read_object,
     stored_values,
+    text_of,
+    value_of,
 )
 from MRHarmonizationLib.volumes.dicom_stack import grid_of_frames, rescaled, sort_frames
 from MRHarmonizationLib.volumes.formats import common
@@ -45,11 +49,13 @@ _NO_SCANS = ("SEG", "RTDOSE", "RTIMAGE", "PR", "SR", "KO", "DOC", "REG")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 #: What of a scan is kept as metadata: DICOM keyword, functional group of enhanced objects, name. Nothing identifying.
-_METADATA = (
+_TEXTS = (
     ("Modality", "", "modality"),
     ("SeriesDescription", "", "series_description"),
-    ("MagneticFieldStrength", "", "magnetic_field_strength_t"),
     ("ScanningSequence", "", "scanning_sequence"),
+)
+_NUMBERS = (
+    ("MagneticFieldStrength", "", "magnetic_field_strength_t"),
     ("RepetitionTime", "MRTimingAndRelatedParametersSequence", "repetition_time_ms"),
     ("EchoTime", "", "echo_time_ms"),
     ("EffectiveEchoTime", "MREchoSequence", "echo_time_ms"),
@@ -178,11 +184,11 @@ def _read_file(source: Path, uid: str | None) -> Volume:
         raise common.refusal(source, f"is not a DICOM file but {content}", "give the file the extension of its format")
     dataset = read_object(source, _SCANNED)
     if not _is_scan(dataset):
-        kind = getattr(dataset.get("SOPClassUID"), "name", None) or "of unknown kind"
+        kind = getattr(value_of(dataset, "SOPClassUID"), "name", "of unknown kind")
         raise common.refusal(source, f"is a DICOM object without a placed image ({kind})", "choose an image series")
-    if not dataset.get("NumberOfFrames") and not is_mosaic(dataset):
+    if not count_of(dataset, "NumberOfFrames", default=0) and not is_mosaic(dataset):
         raise common.refusal(source, "is one slice of a DICOM series", "give the folder that holds all its slices")
-    _choose([_series_info(str(dataset.get("SeriesInstanceUID") or ""), [(source, dataset)])], uid, source)
+    _choose([_series_info(text_of(dataset, "SeriesInstanceUID"), [(source, dataset)])], uid, source)
     return _read_files((source,), os.fspath(source))
 
 
@@ -194,12 +200,12 @@ def _scans_below(root: Path) -> dict[str, list[tuple[Path, Dataset]]]:
         if not looks_like_dicom(path):
             continue
         dataset = read_object(path, _SCANNED)
-        instance = str(dataset.get("SOPInstanceUID") or path)
+        instance = text_of(dataset, "SOPInstanceUID") or str(path)
         if not _is_scan(dataset) or instance in seen:
             _log.debug("%s passed over: %s", path, "a copy" if instance in seen else "not a scan")
             continue
         seen.add(instance)
-        members.setdefault(str(dataset.get("SeriesInstanceUID") or ""), []).append((path, dataset))
+        members.setdefault(text_of(dataset, "SeriesInstanceUID"), []).append((path, dataset))
     return members
 
 
@@ -214,21 +220,23 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 def _is_scan(dataset: Dataset) -> bool:
     """Tell whether an object holds images that can have a place in the patient."""
-    if not dataset.get("Rows") or not dataset.get("Columns") or str(dataset.get("Modality")) in _NO_SCANS:
+    is_image = all(count_of(dataset, size, default=0) for size in ("Rows", "Columns"))
+    if not is_image or text_of(dataset, "Modality") in _NO_SCANS:
         return False
-    capture = str(dataset.get("SOPClassUID") or "").startswith(_SECONDARY_CAPTURE)
-    return dataset.get("ImageOrientationPatient") is not None or (not capture and bool(dataset.get("NumberOfFrames")))
+    capture = text_of(dataset, "SOPClassUID").startswith(_SECONDARY_CAPTURE)
+    many = count_of(dataset, "NumberOfFrames", default=0) > 0
+    return value_of(dataset, "ImageOrientationPatient") is not None or (many and not capture)
 
 
 def _series_info(uid: str, files: list[tuple[Path, Dataset]]) -> SeriesInfo:
     first = files[0][1]
-    number = first.get("SeriesNumber")
+    number = value_of(first, "SeriesNumber")
     return SeriesInfo(
         uid=uid,
-        number=None if number is None else int(number),
-        description=str(first.get("SeriesDescription") or ""),
-        modality=str(first.get("Modality") or ""),
-        n_images=sum(int(dataset.get("NumberOfFrames") or 1) for _, dataset in files),
+        number=int(number) if isinstance(number, int) else None,
+        description=text_of(first, "SeriesDescription"),
+        modality=text_of(first, "Modality"),
+        n_images=sum(count_of(dataset, "NumberOfFrames") for _, dataset in files),
         files=tuple(path for path, _ in files),
     )
 
@@ -253,7 +261,7 @@ def _choose(found: list[SeriesInfo], uid: str | None, folder: str | os.PathLike[
 
 
 def _read_files(files: tuple[Path, ...], source: str) -> Volume:
-    keywords = (*IMAGE_KEYWORDS, *(keyword for keyword, _, _ in _METADATA))
+    keywords = (*IMAGE_KEYWORDS, *(keyword for keyword, _, _ in _TEXTS + _NUMBERS))
     objects = {path: read_object(path, keywords) for path in files}
     mosaics = sum(is_mosaic(dataset) for dataset in objects.values())
     if mosaics:
@@ -264,7 +272,7 @@ def _read_files(files: tuple[Path, ...], source: str) -> Volume:
     values = {path: stored_values(dataset, path) for path, dataset in objects.items()}
     planes = [_plane(values[frame.path], frame) for frame in ordered]
     first = objects[ordered[0].path]
-    return Volume(rescaled(planes, ordered), grid, str(first.get("SeriesDescription") or ""), _metadata(first))
+    return Volume(rescaled(planes, ordered), grid, text_of(first, "SeriesDescription"), _metadata(first))
 
 
 def _plane(values: np.ndarray, frame: Frame) -> np.ndarray:
@@ -282,11 +290,13 @@ def _mosaic_error(count: int, source: str) -> InputError:
 
 
 def _metadata(dataset: Dataset) -> dict[str, str]:
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     metadata: dict[str, str] = {}
-    for keyword, group, name in _METADATA:
-        items = shared.get(group) if shared is not None and group else None
-        value = (items[0].get(keyword) if items else None) or dataset.get(keyword)
+    for keyword, group, name in _TEXTS + _NUMBERS:
+        value = value_of(first_item(shared, group), keyword) if group else None
+        value = value_of(dataset, keyword) if value is None else value
+        if (keyword, group, name) in _NUMBERS and not isinstance(value, (int, float)):
+            continue
         if value not in (None, ""):
-            metadata[name] = "/".join(value) if isinstance(value, (list, tuple)) else str(value)
+            metadata[name] = str(value) if isinstance(value, (str, int, float)) else "/".join(map(str, value))
     return metadata

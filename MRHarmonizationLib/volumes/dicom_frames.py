@@ -141,14 +141,48 @@ def read_object(path: Path, keywords: Sequence[str]) -> Dataset:
             raise common.damaged(path, f"cannot be read as DICOM ({problem})") from problem
     # pydicom stops without a word where a file is cut; pixels that are cut are found when they are decoded.
     whole = any(name in dataset for name in PIXEL_DATA) if PIXEL_DATA[0] in keywords else bool(passed)
-    if not whole and dataset.file_meta.get("MediaStorageSOPClassUID") != _DICOM_DIRECTORY:
+    if not whole and text_of(dataset.file_meta, "MediaStorageSOPClassUID") != _DICOM_DIRECTORY:
         raise common.damaged(path, "ends inside its DICOM header")
     return dataset
 
 
+def value_of(dataset: Dataset | None, keyword: str) -> Any:
+    """Return an attribute's value, None where it is absent or cannot be understood."""
+    try:
+        return None if dataset is None else dataset.get(keyword)
+    except Exception as problem:  # pydicom converts a value when it is asked for, and each type fails in its own way
+        _log.debug("%s cannot be understood: %s", keyword, problem)
+        return None
+
+
+def text_of(dataset: Dataset | None, keyword: str) -> str:
+    """Return an attribute as text, '' where it is absent or cannot be understood."""
+    value = value_of(dataset, keyword)
+    return "" if value is None else str(value)
+
+
+def count_of(dataset: Dataset, keyword: str, default: int = 1) -> int:
+    """Return an attribute that is one positive number, the default where it is not."""
+    value = value_of(dataset, keyword)
+    return int(value) if isinstance(value, int) and value > 0 else default
+
+
+def items_of(dataset: Dataset | None, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence attribute, none where it is absent or something else."""
+    from pydicom.sequence import Sequence as DicomSequence
+
+    value = value_of(dataset, keyword)
+    return list(value) if isinstance(value, DicomSequence) else []
+
+
+def first_item(dataset: Dataset | None, keyword: str) -> Dataset | None:
+    """Return the first item of a sequence attribute, None where there is none."""
+    return next(iter(items_of(dataset, keyword)), None)
+
+
 def is_mosaic(dataset: Dataset) -> bool:
     """Tell whether an object holds a volume as a montage of its slices in one image."""
-    return any(kind in _MOSAIC_TYPES for kind in _strings(dataset.get("ImageType")))
+    return any(kind in _MOSAIC_TYPES for kind in _strings(value_of(dataset, "ImageType")))
 
 
 def frames_of(dataset: Dataset, path: Path) -> list[Frame]:
@@ -159,15 +193,15 @@ def frames_of(dataset: Dataset, path: Path) -> list[Frame]:
     InputError
         Colour, or an attribute that places the image is missing or impossible.
     """
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
+    samples = count_of(dataset, "SamplesPerPixel")
+    photometric = text_of(dataset, "PhotometricInterpretation") or "MONOCHROME2"
     if samples > 1 or not photometric.startswith("MONOCHROME"):
         raise common.several_values(path, max(samples, 3), f"colour, {photometric}")
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    per_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     if per_frame:
         return [_frame(dataset, path, n, (item, shared)) for n, item in enumerate(per_frame)]
-    count = int(dataset.get("NumberOfFrames") or 1)
+    count = count_of(dataset, "NumberOfFrames")
     if count > 1:
         raise common.refusal(
             path, f"holds {count} images without saying where each lies", "export it as classic or enhanced MR"
@@ -185,7 +219,7 @@ def stored_values(dataset: Dataset, path: Path) -> np.ndarray:
     InputError
         Truncated, damaged or unsupported pixel data.
     """
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    syntax = value_of(dataset.file_meta, "TransferSyntaxUID")
     try:
         if syntax is not None and syntax.is_compressed and syntax not in _PYDICOM_DECODES:
             array = _decoded_by_gdcm(dataset, str(syntax))
@@ -197,7 +231,7 @@ def stored_values(dataset: Dataset, path: Path) -> np.ndarray:
         name = getattr(syntax, "name", "no transfer syntax")
         reason = " ".join(str(problem).split())[:200]
         raise common.damaged(path, f"its pixels ({name}) cannot be read ({reason})") from problem
-    return array.reshape((-1, int(dataset.Rows), int(dataset.Columns)))
+    return array.reshape((-1, count_of(dataset, "Rows"), count_of(dataset, "Columns")))
 
 
 def _decoded_by_gdcm(dataset: Dataset, syntax: str) -> np.ndarray:
@@ -228,9 +262,15 @@ def _decoded_by_gdcm(dataset: Dataset, syntax: str) -> np.ndarray:
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep back pydicom's warnings about odd but harmless values, which come when a value is first asked for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -274,7 +314,7 @@ def _frame(dataset: Dataset, path: Path, index: int, groups: tuple[Any, ...]) ->
     return Frame(
         path=path,
         index=index,
-        shape=(int(dataset.Rows), int(dataset.Columns)),
+        shape=(count_of(dataset, "Rows"), count_of(dataset, "Columns")),
         position_lps=position,
         row_direction=row / np.linalg.norm(row),
         column_direction=column / np.linalg.norm(column),
@@ -288,11 +328,11 @@ def _frame(dataset: Dataset, path: Path, index: int, groups: tuple[Any, ...]) ->
 
 def _find(dataset: Dataset, groups: tuple[Any, ...], keyword: str, group: str) -> Any:
     """Return an attribute: of the image's own functional group, else the shared one, else the object; or None."""
-    for groups_item in groups:
-        items = groups_item.get(group) if groups_item is not None and group else None
-        if items and items[0].get(keyword) is not None:
-            return items[0].get(keyword)
-    return dataset.get(keyword)
+    for item in groups if group else ():
+        value = value_of(first_item(item, group), keyword)
+        if value is not None:
+            return value
+    return value_of(dataset, keyword)
 
 
 def _required(

@@ -102,8 +102,9 @@ def resample(volume: Volume, grid: Grid, interpolation: str = "cubic", fill: flo
     source = volume if keep_type else volume.with_array(volume.array.astype(np.float32, copy=False))
     value = float(volume.array.min()) if fill is None else float(fill)
     spacing, origin, directions = sitk_geometry(grid)
+    is_short = interpolation == "cubic" and 2 in volume.array.shape
     out = sitk.Resample(
-        to_sitk(source),
+        to_sitk(_lengthened(source) if is_short else source),
         grid.size_ijk,
         sitk.Transform(),
         getattr(sitk, INTERPOLATORS[interpolation]),
@@ -114,9 +115,22 @@ def resample(volume: Volume, grid: Grid, interpolation: str = "cubic", fill: flo
         sitk.sitkUnknown,
     )
     array = sitk.GetArrayFromImage(out)
+    if is_short:  # the lengthened image answers outside the field of view too
+        inside = resample(volume.with_array(np.ones(volume.array.shape, np.uint8)), grid, "nearest", fill=0)
+        array = np.where(inside.array == 1, array, np.float32(value))
     if keep_type and volume.array.dtype == bool:
         array = array.astype(bool)
     return Volume(array, grid, volume.name, volume.metadata)
+
+
+def _lengthened(volume: Volume) -> Volume:
+    """Mirror axes of two samples to four: ITK's B-spline reads outside its memory where an axis has only two.
+
+    The mirrored continuation is the one the spline assumes anyway, so the values between the samples stay the same.
+    """
+    widths = [1 if n == 2 else 0 for n in volume.array.shape]
+    array = np.pad(volume.array, [(width, width) for width in widths], mode="reflect")
+    return Volume(array, volume.grid.crop([-width for width in widths], array.shape), volume.name)
 
 
 def resample_like(volume: Volume, reference: Volume, interpolation: str = "cubic") -> Volume:

@@ -46,7 +46,7 @@ def simulated_scan(shape: tuple[int, int, int]) -> Any:
     return Volume(array.astype(np.int16), Grid.from_parts(array.shape, SPACING_MM), "benchmark")
 
 
-def measure_time(model: str, shape: tuple[int, int, int], repeats: int) -> dict[str, Any]:
+def measure_time(model: str, shape: tuple[int, int, int], repeats: int, threads: int | None) -> dict[str, Any]:
     """Return the time of the whole pipeline and of the bare network on batches of the same shapes."""
     from MRHarmonizationLib.inference.backends import OnnxBackend, choose_backend
     from MRHarmonizationLib.inference.enhance import EnhanceRequest, enhance
@@ -63,25 +63,34 @@ def measure_time(model: str, shape: tuple[int, int, int], repeats: int) -> dict[
         shapes.append(batch.shape)
         return output
 
-    scan, request = simulated_scan(shape), EnhanceRequest(model=model, device="cpu", backend="onnxruntime")
-    bare_backend = choose_backend(get_model(model), "onnxruntime", "cpu")
+    scan = simulated_scan(shape)
+    request = EnhanceRequest(model=model, device="cpu", backend="onnxruntime", threads=threads)
+    bare_backend = choose_backend(get_model(model), "onnxruntime", "cpu", threads)
     session, name = bare_backend._session, bare_backend._input  # type: ignore[attr-defined]
     OnnxBackend.run = recorded  # type: ignore[method-assign]
     rounds = []
     for _ in range(repeats):
         shapes.clear()
         spent.clear()
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         enhance(scan, request)
-        pipeline = time.perf_counter() - start
+        pipeline, pipeline_cpu = time.perf_counter() - start, time.process_time() - cpu_start
         batches = {shape: np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in set(shapes)}
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         for batch_shape in shapes:
             session.run(None, {name: batches[batch_shape]})
-        rounds.append({"pipeline_s": pipeline, "network_s": sum(spent), "bare_s": time.perf_counter() - start})
-    for entry in rounds:
-        entry["ratio"] = entry["pipeline_s"] / entry["bare_s"]
-        entry["overhead_s"] = entry["pipeline_s"] - entry["network_s"]
+        bare, bare_cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        rounds.append(
+            {
+                "ratio": pipeline / bare,
+                "cpu_ratio": pipeline_cpu / bare_cpu,
+                "pipeline_s": pipeline,
+                "bare_s": bare,
+                "overhead_s": pipeline - sum(spent),
+                "pipeline_cpu_s": pipeline_cpu,
+                "bare_cpu_s": bare_cpu,
+            }
+        )
     median = {key: statistics.median(entry[key] for entry in rounds) for key in rounds[0]}
     return {"shape": shape, "batches": len(shapes), "batch": list(shapes[0]), **median, "rounds": rounds}
 
@@ -128,13 +137,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
 
 
-def in_child(measurement: str, model: str, shape: tuple[int, int, int], repeats: int) -> dict[str, Any]:
+def in_child(
+    measurement: str, model: str, shape: tuple[int, int, int], repeats: int = 1, threads: int | None = None
+) -> dict[str, Any]:
     """Run one measurement in a process of its own and return what it printed."""
     size = "x".join(map(str, shape))
     command = [sys.executable, __file__, "--child", measurement, "--model", model, "--shape", size]
-    done = subprocess.run(
-        [*command, "--repeats", str(repeats)], env=environment(), stdout=subprocess.PIPE, text=True, check=True
-    )
+    command += ["--repeats", str(repeats), *(["--threads", str(threads)] if threads else [])]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -150,6 +160,7 @@ def table(results: dict[str, Any]) -> str:
         f"model {results['model']}, {results['machine']}",
         f"{'figure':<46}{'measured':>12}{'target':>10}",
         f"{'pipeline / bare network':<46}{head['ratio']:>12.2f}{LARGEST_RATIO:>10}",
+        f"{'  the same in CPU time':<46}{head['cpu_ratio']:>12.2f}",
         f"{'  pipeline, s':<46}{head['pipeline_s']:>12.2f}",
         f"{'  bare network, s':<46}{head['bare_s']:>12.2f}",
         f"{'  everything but the network, s':<46}{head['overhead_s']:>12.2f}",
@@ -173,6 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--model", default="lowfield")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="CPU threads of the network; one per core if omitted")
     parser.add_argument("--sizes", type=int, nargs="*", default=[96, 128], help="edges of further cubes (up to 400)")
     parser.add_argument("--child", choices=("time", "memory"), help=argparse.SUPPRESS)
     parser.add_argument("--shape", help=argparse.SUPPRESS)
@@ -180,7 +192,7 @@ def main() -> None:
     if arguments.child:
         k, j, i = (int(part) for part in arguments.shape.split("x"))
         if arguments.child == "time":
-            print(json.dumps(measure_time(arguments.model, (k, j, i), arguments.repeats)))
+            print(json.dumps(measure_time(arguments.model, (k, j, i), arguments.repeats, arguments.threads)))
         else:
             print(json.dumps(measure_memory(arguments.model, (k, j, i))))
         return
@@ -188,8 +200,8 @@ def main() -> None:
     results = {
         "model": arguments.model,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "time": in_child("time", arguments.model, HEAD_SHAPE, arguments.repeats),
-        "growth": [in_child("memory", arguments.model, shape, 1) for shape in shapes],
+        "time": in_child("time", arguments.model, HEAD_SHAPE, arguments.repeats, arguments.threads),
+        "growth": [in_child("memory", arguments.model, shape) for shape in shapes],
         "import": measure_import(),
     }
     print(table(results))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,9 @@ import pytest
 
 from MRHarmonizationLib.volumes.files import read_volume
 
-DEMO_LIMIT_S = 180
+DEMO_LIMIT_S = 150
+"""Processor time: the README promises three minutes on two cores, installation included, on a machine not else busy."""
+TIMEOUT_S = 550
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,15 @@ def run_installed(installed: Path, folder: Path, *words: str) -> subprocess.Comp
         env=environment,
         capture_output=True,
         text=True,
-        timeout=DEMO_LIMIT_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
+
+
+def processor_time_s() -> float:
+    """Return the processor time of all ended child processes: unlike the clock, not lengthened by other work."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def test_command_of_the_wheel_starts_the_program(installed: Path):
@@ -50,10 +57,10 @@ def test_command_of_the_wheel_starts_the_program(installed: Path):
 @pytest.mark.slow
 def test_demo_with_the_published_model(installed: Path, tmp_path: Path):
     """The first of the README's two commands: a result, a report, the paths; nearer to the truth than before."""
-    began = time.monotonic()
+    began = processor_time_s()
     done = run_installed(installed, tmp_path, "demo", "--jsonl")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < DEMO_LIMIT_S
+    assert processor_time_s() - began < DEMO_LIMIT_S
     result = json.loads(done.stdout.splitlines()[-1])
     for name in ("scan", "output", "residual", "sidecar", "reference", "report"):
         assert Path(result[name]).parent == tmp_path / "mrharmonize-demo"

@@ -23,7 +23,7 @@ def host() -> Any:
     pytest.importorskip("slicerhost", reason="needs PySide6 and Qt's system libraries", exc_type=ImportError)
     from slicerhost import Host
 
-    made = Host(os.environ.get("MRH_SLICER_SOURCE"), os.environ.get("MRH_CTK_SOURCE"))
+    made = Host(os.environ.get("MRH_SLICER_SOURCE"), os.environ.get("MRH_CTK_SOURCE"), size=(1000, 700))
     yield made
     made.close()
 
@@ -70,12 +70,15 @@ def scan_node(host: Any, thick_scan: Any) -> Any:
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two model cards, found by the library; the networks are tiny."""
+    """A folder with two model cards, the only ones found beside the user's own; the networks are tiny."""
+    from MRHarmonizationLib.weights import store
+
     folder = tmp_path / "weights"
     pytest.importorskip("onnx")
     write_tiny_model(folder, "tiny", title="Tiny network")
     write_tiny_model(folder, "wide", title="Wide network", domain={"slice_spacing_mm": [6, 9], "modalities": ["T2w"]})
     monkeypatch.setenv("MRHARMONIZATION_WEIGHTS", str(folder))
+    monkeypatch.setattr(store, "search_folders", lambda: (folder, store.user_folder()))
     return folder
 
 
@@ -89,6 +92,6 @@ def panel(host: Any, models: Path) -> Iterator[Any]:
     widget.fillModels()
     widget.logic.runner = FakeRunner()
     yield widget
-    widget.cancel()
+    widget.run.cancel()
     settle(host, widget)
     widget.comparison.view.restore()

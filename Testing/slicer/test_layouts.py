@@ -104,6 +104,8 @@ def test_swap_rock_and_difference(host: Any, view: ComparisonView, pair: tuple[A
     assert label == AFTER
     view.swap(False)
     view.show_difference(difference)
+    label = host.slicer.app.layoutManager().sliceWidget(view_name(AFTER, "Axial")).mrmlSliceNode().GetLayoutLabel()
+    assert label == "Difference"
     assert (shown(host, BEFORE), shown(host, AFTER)) == (before.GetID(), difference.GetID())
     view.show_difference(None)
     view.rock(True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,8 @@ def test_scan_model_and_domain_are_described(host: Any, panel: Any, scan_node: A
     assert ui.inputSelector.currentNode() is scan_node
     assert "thick slices head–foot" in ui.inputInfoLabel.text
     assert [ui.modelComboBox.itemData(i) for i in range(ui.modelComboBox.count)] == ["tiny", "wide"]
-    assert "Tiny network" in ui.modelInfoLabel.text
+    assert "Random weights" in ui.modelInfoLabel.text
+    assert "Tiny network" in ui.modelInfoLabel.toolTip
     assert not ui.warningsLabel.visible
     choose(ui.modelComboBox, "wide")
     assert panel._parameterNode.model == "wide"
@@ -128,8 +131,11 @@ def test_swap_rock_difference_planes_restore(host: Any, panel: Any, scan_node: A
     ui.planesComboBox.setCurrentIndex(ui.planesComboBox.count - 1)
     assert manager.sliceWidget(view_name(AFTER, "Coronal")).isVisible()
     picture(host, "panel_three_planes")
-    host.click(ui.restoreButton)
+    ui.outputSelector.setCurrentNode(None)
+    assert not ui.showButton.enabled
+    host.click(ui.restoreButton)  # the way back is always open
     assert manager.layout == FOUR_UP
+    ui.outputSelector.setCurrentNode(output)
     assert not ui.showButton.checked
     assert not ui.swapButton.enabled
     host.click(ui.showButton)
@@ -218,7 +224,7 @@ def test_cancel(host: Any, panel: Any, scene: Any, scan_node: Any):
     host.process(300)
     picture(host, "panel_running")
     host.click(ui.applyButton)
-    assert panel.task is None
+    assert panel.run.task is None
     assert panel.logic.runner.processes[0].killed
     assert ui.statusLabel.text == "Cancelled; nothing was changed."
     assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == count
@@ -229,8 +235,8 @@ def test_failure_is_said_in_the_panel(host: Any, panel: Any, scan_node: Any):
     panel.enter()
     panel.logic.runner = FakeRunner(error=ResourceError("memory is exhausted", "crop the scan"))
     assert apply(host, panel) is None
-    assert panel.ui.statusLabel.text == "memory is exhausted; crop the scan"
-    assert texts.BAD in panel.ui.statusLabel.styleSheet
+    assert panel.ui.statusLabel.text == "Memory is exhausted; crop the scan."
+    assert texts.WRONG in panel.ui.statusLabel.styleSheet
     assert panel.ui.applyButton.enabled
 
 
@@ -248,7 +254,7 @@ def test_user_declines_packages(host: Any, panel: Any, scan_node: Any):
         host.click(panel.ui.applyButton)
     finally:
         panel.logic.installer = former
-    assert panel.task is None
+    assert panel.run.task is None
     assert "were not installed" in panel.ui.statusLabel.text
 
 
@@ -390,7 +396,7 @@ def test_input_removed_during_a_run(host: Any, panel: Any, scene: Any, scan_node
     host.click(panel.ui.applyButton)
     scene.RemoveNode(scan_node)
     host.process(200)
-    assert panel.task is None
+    assert panel.run.task is None
     assert panel.logic.runner.processes[0].killed
 
 
@@ -401,7 +407,7 @@ def test_scene_closed_during_a_run(host: Any, panel: Any, scene: Any, scan_node:
     host.process(200)
     scene.Clear(0)
     host.process(200)
-    assert panel.task is None
+    assert panel.run.task is None
     assert panel.logic.runner.processes[0].killed
     assert panel.ui.inputSelector.currentNode() is None
     assert not panel.ui.progressBar.visible
@@ -476,17 +482,29 @@ def test_no_model_at_all(host: Any, panel: Any, scan_node: Any, monkeypatch: pyt
     assert "no model" in panel.ui.statusLabel.text
 
 
-def test_reload_of_the_module(host: Any, panel: Any, scan_node: Any):
+@pytest.fixture
+def reloading(host: Any) -> Iterator[None]:
+    """Put the library back as it was after a test that loads it anew."""
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "MRHarmonizationLib"}
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "MRHarmonizationLib"]:
+        del sys.modules[name]
+    sys.modules.update(kept)
+    host.slicer.util.reloadScriptedModule("MRHarmonizationEnhance")
+
+
+def test_reload_of_the_module(host: Any, panel: Any, reloading: None, scan_node: Any):
     panel.enter()
-    panel.logic.runner = FakeRunner(steps=10_000)
-    runner = panel.logic.runner
+    panel.logic.runner = runner = FakeRunner(steps=10_000)
     host.click(panel.ui.applyButton)
     panel.onReload()
     host.process(100)
     assert runner.processes[0].killed
     fresh = host.widget("MRHarmonizationEnhance")
     assert fresh is not panel
+    assert sys.modules["MRHarmonizationLib.slicer_adapter.records"] is not records
     fresh.logic.runner = FakeRunner()
     assert fresh.ui.inputSelector.currentNode() is scan_node
+    choose(fresh.ui.modelComboBox, "tiny")
     assert apply(host, fresh).GetName() == "Scan_tiny"
-    host.select("MRHarmonizationEnhance")
+    fresh.comparison.view.restore()

@@ -203,6 +203,7 @@ class qSlicerMainWindow(W.QMainWindow):
         self.addDockWidget(QtCore.Qt.LeftDockWidgetArea, dock)
         self._current = None
         self.menuBar().addMenu("File").setObjectName("FileMenu")
+        self.menuBar().hide()
         self.statusBar()
 
     def moduleSelector(self):

@@ -150,10 +150,15 @@ def make_scene(slicer, app):
 def _keep_subject_hierarchy(slicer, scene):
     """Give displayable nodes an item in the subject hierarchy, as Slicer's plugins (written with Qt) do."""
 
-    def add(node):
+    def item_and_hierarchy(node):
+        if not node.IsA("vtkMRMLDisplayableNode") or node.GetHideFromEditors():
+            return None, None  # before asking for the hierarchy, which may add and remove nodes of its own
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        wanted = node.IsA("vtkMRMLDisplayableNode") and not node.GetHideFromEditors()
-        if wanted and hierarchy and not hierarchy.GetItemByDataNode(node):
+        return (hierarchy.GetItemByDataNode(node), hierarchy) if hierarchy else (None, None)
+
+    def add(node):
+        item, hierarchy = item_and_hierarchy(node)
+        if hierarchy and not item:
             hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -163,8 +168,7 @@ def _keep_subject_hierarchy(slicer, scene):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def removed(_scene, _event, node):
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        item = hierarchy.GetItemByDataNode(node) if hierarchy and not scene.IsBatchProcessing() else 0
+        item, hierarchy = (None, None) if scene.IsBatchProcessing() else item_and_hierarchy(node)
         if item:
             hierarchy.RemoveItem(item, False, False)
 

@@ -195,6 +195,7 @@ def test_what_other_code_prints_does_not_mix_with_events(
         print("chatter of some package")
         logging.getLogger("MRHarmonizationLib.somewhere").warning("mind %s", "this")
         logging.getLogger("MRHarmonizationLib.somewhere").info("not this")
+        logging.getLogger("other_package").warning("nor that")
         return real(*arguments, **options)
 
     monkeypatch.setattr(file_operations, "enhance_file", chatty)
@@ -202,6 +203,7 @@ def test_what_other_code_prints_does_not_mix_with_events(
     warnings = [event["message"] for event in ended.events if event.get("level") == "warning"]
     assert "mind this" in warnings
     assert "not this" not in ended.out
+    assert "nor that" not in ended.out + ended.err
     assert "chatter" in ended.err
 
 

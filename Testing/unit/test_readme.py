@@ -76,6 +76,19 @@ def test_console_example_calls_the_logic_as_it_is():
     assert {"inputNode", "outputNode", "model", "strength", "device"} <= names
 
 
+def test_tutorial_names_the_controls_of_the_panel():
+    """Every bold word of the tutorial stands on the panel, or is the module's title."""
+    module = ROOT / "MRHarmonization/MRHarmonizationEnhance"
+    interface = (module / "Resources/UI/MRHarmonizationEnhance.ui").read_text(encoding="utf-8")
+    labels = {text.rstrip(":") for text in re.findall(r"<string>([^<]+)</string>", interface)}
+    title = re.search(r'title = _\("(.+?)"\)', (module / "MRHarmonizationEnhance.py").read_text(encoding="utf-8"))
+    tutorial = README.split("## Five minutes in Slicer")[1].split("\n## ")[0]
+    bold = set(re.findall(r"\*\*(.+?)\*\*", tutorial))
+    assert len(bold) >= 10
+    assert title is not None
+    assert bold <= labels | {title[1]}
+
+
 def test_exit_codes_are_those_of_the_program():
     table = dict(re.findall(r"^\| (\d+) \| (.+?) \|$", README, flags=re.MULTILINE))
     assert {int(code): meaning for code, meaning in table.items()} == dict(EXIT_CODES)

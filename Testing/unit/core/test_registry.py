@@ -68,7 +68,6 @@ def test_a_broken_file_is_not_hidden(package, tmp_path):
         base.THINGS.names()
 
 
-@pytest.mark.xfail(strict=True, reason="Registry._load marks itself loaded before its imports succeeded")
 def test_a_broken_file_is_reported_again_at_the_next_use(package, tmp_path):
     (tmp_path / package / "broken.py").write_text("raise RuntimeError('broken file')\n")
     base = __import__(f"{package}.base", fromlist=["THINGS"])

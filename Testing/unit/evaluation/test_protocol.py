@@ -34,7 +34,7 @@ def test_latin_design_gives_every_acquisition_every_snr_equally(values):
     protocol = LowFieldProtocol.from_dict(values)
     maps = [case for case in protocol.cases() if case.group == "labelmaps"]
     assert len(maps) == 4 * 3 * 3
-    for acquisition in protocol.acquisitions:
+    for acquisition in protocol.acquisitions_of(protocol.group("labelmaps")):
         snr = [case.snr for case in maps if case.acquisition == acquisition.id]
         assert [snr.count(value) for value in protocol.snr] == [4, 4, 4]
 
@@ -92,3 +92,13 @@ def test_unknown_protocol_and_broken_file_are_explained(tmp_path):
     broken.write_text(json.dumps([1]), "utf-8")
     with pytest.raises(ParameterError, match="a list"):
         read_protocol(broken)
+
+
+def test_groups_choose_their_acquisitions_and_unknown_ones_are_refused():
+    values = read_protocol("lowfield")
+    protocol = LowFieldProtocol.from_dict(values)
+    slabs = {case.acquisition for case in protocol.cases() if case.group == "slabs"}
+    assert slabs == {"t1_coronal", "t2_coronal", "sagittal_thick"}
+    values["groups"][0]["acquisitions"] = ["spiral"]
+    with pytest.raises(ParameterError, match="spiral"):
+        LowFieldProtocol.from_dict(values)

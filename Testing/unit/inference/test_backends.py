@@ -62,6 +62,28 @@ def test_cuda_is_refused_kindly_where_there_is_none(tiny):
         choose_backend(get_model("tiny"), device="cuda")
 
 
+@pytest.mark.parametrize(
+    ("cores", "affinity", "quota", "expected"),
+    [
+        (8, 8, "max 100000", None),
+        (8, 2, "max 100000", 2),
+        (64, 64, "200000 100000", 2),
+        (64, 64, "50000 100000", 1),
+        (64, 4, "800000 100000", 4),
+        (4, 4, "800000 100000", None),
+        (4, 4, None, None),
+    ],
+)
+def test_only_the_allotted_cpus_are_used(tmp_path, monkeypatch, cores, affinity, quota, expected):
+    limits = tmp_path / "cpu.max"
+    if quota is not None:
+        limits.write_text(quota + "\n")
+    monkeypatch.setattr(backends, "_CGROUP_QUOTA", limits)
+    monkeypatch.setattr(backends.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(backends.os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
+    assert backends.allotted_cpus() == expected
+
+
 @pytest.mark.parametrize(("backend", "device"), [("tensorflow", "cpu"), ("auto", "tpu")])
 def test_unknown_backends_and_devices_are_refused(tiny, backend, device):
     with pytest.raises(ParameterError, match="choose a backend of"):

@@ -160,9 +160,10 @@ def test_tampered_weights_do_not_run(tiny, thick_scan):
         enhance(thick_scan, EnhanceRequest("tiny"))
 
 
-def test_exhausted_memory_while_resampling_ends_in_a_remedy(tiny, thick_scan, monkeypatch):
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_exhausted_memory_while_resampling_ends_in_a_remedy(tiny, thick_scan, monkeypatch, kind):
     def fail(*_args, **_kwargs):
-        raise MemoryError("cannot allocate 9 GB")
+        raise kind("cannot allocate 9 GB")
 
     monkeypatch.setattr(enhance_module, "resample", fail)
     with pytest.raises(ResourceError, match="cannot allocate 9 GB.*crop the scan"):
@@ -208,3 +209,25 @@ def test_enhancing_imports_no_torch(tiny):
         "sys.exit('torch' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_process_whose_memory_really_ends_says_so(tiny):
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from MRHarmonizationLib import EnhanceRequest, Grid, Volume, enhance\n"
+        "from MRHarmonizationLib.core.errors import ResourceError\n"
+        "def scan(size, spacing):\n"
+        "    array = np.random.default_rng(0).normal(size=size).astype(np.float32)\n"
+        "    return Volume(array, Grid.from_parts(size, spacing))\n"
+        "request = EnhanceRequest('tiny', measure=False)\n"
+        "enhance(scan((4, 12, 12), (1.5, 1.5, 4)), request)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)\n"
+        "try:\n"
+        "    enhance(scan((90, 300, 300), (1.0, 1.0, 4.0)), request)\n"
+        "except ResourceError as error:\n"
+        "    sys.exit(f'ended kindly: {error}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("ended kindly: memory ran out"), done.stderr[-2000:]

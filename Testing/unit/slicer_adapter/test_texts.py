@@ -20,13 +20,17 @@ def test_grid_names_the_thick_direction_whatever_the_axes():
     assert "thick" not in texts.grid_text(Grid.from_parts((30, 30, 30)))
 
 
-def test_card_shows_domain_scores_and_limits_escaped():
-    values = card_dict(b"x", title="<b>Bold & dangerous", scores={"slabs": {"gain_psnr_db": 3.04}, "n": 6})
-    text = texts.card_text(Card.from_dict(values))
+def test_card_shows_domain_and_scores_escaped():
+    scores = {"slabs": {"gain_psnr_db": 3.04}, "n": 6, "a": 1, "b": 2, "c": 3}
+    card = Card.from_dict(card_dict(b"x", summary="<b>Bold & dangerous", scores=scores))
+    text, rest = texts.card_text(card), texts.card_help(card)
     assert "&lt;b&gt;Bold &amp; dangerous" in text
     assert "slices 1–9 mm" in text
     assert "slabs gain psnr db 3.04, n 6" in text
-    assert "not a real model" in text
+    assert "c 3" not in text
+    assert "c 3" in rest
+    assert "• not a real model" in rest
+    assert card.licence in rest
 
 
 def test_card_without_domain_says_nothing_of_it():

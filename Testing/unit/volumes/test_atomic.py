@@ -222,12 +222,13 @@ def test_full_disk_during_writing_says_so(tmp_path, monkeypatch):
         write_bytes_atomic(b"new", tmp_path / "a.bin")
 
 
-def test_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EACCES])
+def test_folder_that_cannot_be_synced_is_no_error(code, tmp_path, monkeypatch):
     real = os.fsync
 
     def only_files(handle):
         if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise OSError(code, os.strerror(code))
         real(handle)
 
     monkeypatch.setattr(atomic.os, "fsync", only_files)

@@ -232,20 +232,28 @@ def test_copies_of_one_object_count_once(tmp_path):
     assert list_series(tmp_path)[0].n_files == len(array)
 
 
-def test_odd_values_elsewhere_are_no_obstacle_and_make_no_noise(tmp_path, capfd, recwarn):
+def test_odd_values_elsewhere_are_no_obstacle_and_make_no_noise(tmp_path, capfd, recwarn, caplog):
     grid = GRIDS["axial"]
     array = random_array(grid, "int16")
 
     def odd(dataset, k):
         dataset.add_new(0x00080020, "DA", "***")
-        dataset.add_new(0x00101010, "AS", "very old")
+        dataset.SeriesNumber, dataset.EchoTime = 7777, 8888
 
     with pydicom.config.disable_value_validation():
-        dicom_files.classic(tmp_path, array, grid, change=odd)
+        paths = dicom_files.classic(tmp_path, array, grid, change=odd)
+    for path in paths:  # an anonymiser's stars where numbers belong
+        content = path.read_bytes()
+        assert all(content.count(number) == 1 for number in (b"7777", b"8888"))
+        path.write_bytes(content.replace(b"7777", b"****").replace(b"8888", b"****"))
     recwarn.clear()
+    caplog.clear()
     np.testing.assert_array_equal(read_series(tmp_path).array, array)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+    assert not caplog.records
+    assert list_series(tmp_path)[0].number is None
+    assert "echo_time_ms" not in read_series(tmp_path).metadata
 
 
 @pytest.mark.parametrize("ending", ["", ".dcm", ".IMA", ".123"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -235,6 +237,22 @@ def test_axis_too_long_for_nifti_is_refused(tmp_path):
     with pytest.raises(OutputError, match="32767"):
         write_volume(volume, tmp_path / "scan.nii.gz")
     assert read_volume(write_volume(volume, tmp_path / "scan.nrrd")).array.shape == (1, 1, 40_000)
+
+
+def test_images_are_read_and_written_without_heavy_packages(oblique_volume, tmp_path, repository):
+    code = (
+        "import sys\n"
+        "from MRHarmonizationLib.volumes.files import read_volume, write_volume\n"
+        "for ending in ('.nii.gz', '.nrrd', '.mha'):\n"
+        "    write_volume(read_volume(sys.argv[1]), sys.argv[2] + ending)\n"
+        "print([name for name in ('SimpleITK', 'pydicom', 'scipy', 'torch') if name in sys.modules])"
+    )
+    path = write_volume(oblique_volume, tmp_path / "scan.nii.gz")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "out")],
+        cwd=repository, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
 
 
 def test_formats_are_named_once():
