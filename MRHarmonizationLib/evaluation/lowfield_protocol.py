@@ -158,7 +158,8 @@ class LowFieldProtocol:
             unknown = sorted(set(group.acquisitions) - known)
             if unknown:
                 raise ParameterError(
-                    f"group '{group.id}' names the acquisitions {unknown}", f"the protocol has: {', '.join(sorted(known))}"
+                    f"group '{group.id}' names the acquisitions {unknown}",
+                    f"the protocol has: {', '.join(sorted(known))}",
                 )
             require_roles(group.subjects, HELD_OUT_ROLES, f"group '{group.id}' of protocol '{self.name}'")
         require_roles(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ AnyPath = str | os.PathLike[str]
 
 RESIDUAL_SUFFIX = ".nrrd"
 """A residual is an int32 image whose metadata must survive; of the formats written only NRRD keeps them."""
+
+WRITING_ALLOWANCE = 1.1
+"""Disk space asked for, over the four bytes of each voxel: float32 and int32 images hardly compress."""
 
 READING_PART, WORKING_PART = 0.03, 0.95
 """Fractions of the progress at which reading and the operation itself end; the rest is writing."""
@@ -94,6 +98,7 @@ def enhance_file(
     _refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
+    _check_space(scan, request, target, residual_target)
     result = enhance(scan, request, progress.part(READING_PART, WORKING_PART))
     progress.report(WORKING_PART, "Writing the result")
     with Staging() as staging:
@@ -105,6 +110,19 @@ def enhance_file(
         progress.check()
     progress.report(1.0, "Done")
     return EnhancedFiles(target, sidecar, residual_target, result)
+
+
+def _check_space(scan: Volume, request: EnhanceRequest, target: Path, residual: Path | None) -> None:
+    """Refuse to begin work whose result will not fit on the disk; raises OutputError."""
+    from MRHarmonizationLib.weights.store import get_model
+
+    spacing_mm = request.output_spacing_mm or get_model(request.model).input.spacing_mm
+    voxels = math.prod(scan.grid.isotropic(spacing_mm).shape)
+    needed = int(voxels * 4 * WRITING_ALLOWANCE)
+    shared = residual is not None and residual.parent == target.parent
+    check_output_path(target, needed * 2 if shared else needed)
+    if residual is not None and not shared:
+        check_output_path(residual, needed)
 
 
 def undo_file(enhanced: AnyPath, residual: AnyPath, output: AnyPath) -> Path:
