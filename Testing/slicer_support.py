@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "MRHarmonization" / "MRHarmonizationEnhance" / "MRHarmonizationEnhance.py"
 ARTEFACTS = ROOT / "Testing" / "artefacts"
@@ -36,3 +38,31 @@ def picture(host: Any, name: str) -> Path:
     """Save a picture of the window as a test artefact."""
     ARTEFACTS.mkdir(exist_ok=True)
     return Path(host.grab(ARTEFACTS / f"{name}.png"))
+
+
+def values(node: Any) -> np.ndarray:
+    """Voxels of a node, [K, J, I]."""
+    from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node
+
+    return volume_from_node(node).array
+
+
+def choose(combo: Any, data: str) -> None:
+    """Choose an entry of a list by its data."""
+    combo.setCurrentIndex(combo.findData(data))
+
+
+def apply(host: Any, panel: Any) -> Any:
+    """Press Apply, wait, and return the result."""
+    host.click(panel.ui.applyButton)
+    settle(host, panel)
+    return panel._parameterNode.outputVolume
+
+
+def baseline(scan: Any) -> np.ndarray:
+    """What strength 0 gives: the scan, resampled to 1 mm."""
+    from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node
+    from MRHarmonizationLib.volumes.resampling import resample
+
+    volume = volume_from_node(scan)
+    return resample(volume, volume.grid.isotropic(1.0)).array

@@ -36,6 +36,7 @@ findLibrary(__file__)
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError  # noqa: E402
 from MRHarmonizationLib.inference.enhance import OUTPUT_SPACING_RANGE_MM, EnhanceRequest  # noqa: E402
+from MRHarmonizationLib.samples import LOW_FIELD_SCAN, REFERENCE  # noqa: E402
 from MRHarmonizationLib.slicer_adapter import layouts, records, results, sample_data, texts  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.choices import Backend, Device, Planes  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.comparison_panel import ComparisonPanel  # noqa: E402
@@ -239,8 +240,8 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         """Load the simulated low-field scan, and the scan it was simulated from as reference."""
         with slicer.util.tryWithErrorDisplay(_("The sample cannot be loaded."), waitCursor=True):
             sample_data.register_samples(Path(self.resourcePath("Icons")))
-            self._parameterNode.referenceVolume = sample_data.load_sample(sample_data.REFERENCE_SCAN)
-            self._parameterNode.inputVolume = sample_data.load_sample(sample_data.LOW_FIELD)
+            self._parameterNode.referenceVolume = sample_data.load_sample(REFERENCE)
+            self._parameterNode.inputVolume = sample_data.load_sample(LOW_FIELD_SCAN)
             self._parameterNode.outputVolume = None
 
     # Running
@@ -341,9 +342,11 @@ class MRHarmonizationEnhanceLogic(ScriptedLoadableModuleLogic):
 
     Example::
 
-        logic = slicer.util.getModuleLogic("MRHarmonizationEnhance")
-        scan = slicer.util.getNode("MyScan")
-        result = logic.process(scan, model="lowfield", strength=0.8)
+        from MRHarmonizationEnhance import MRHarmonizationEnhanceLogic
+
+        logic = MRHarmonizationEnhanceLogic()
+        for scan in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            logic.process(scan, model="lowfield", strength=0.8)
 
     Parameters
     ----------
@@ -474,7 +477,7 @@ class MRHarmonizationEnhanceTest(ScriptedLoadableModuleTest):
             self.delayDisplay("Packages or models are not installed: the sample was not enhanced")
             return
         onStartupCompleted()
-        scan = sample_data.load_sample(sample_data.LOW_FIELD)
+        scan = sample_data.load_sample(LOW_FIELD_SCAN)
         result = logic.process(scan, model=logic.models()[0].id, keepResidual=True)
         enhanced = slicer.util.arrayFromVolume(result).copy()
         logic.undo(result)

@@ -50,7 +50,7 @@ def evaluate_case(
     """
     subject = load_case_subject(case, protocol, Path(data))
     acquisition = protocol.acquisition(case.acquisition)
-    scan, noise = simulate(subject.truth, acquisition, case.snr, case.seed)
+    scan, noise = simulate(subject, acquisition, case.snr, case.seed)
     tuned = protocol.tuning.parameters.get(case.acquisition, {})
     rows, outputs = [], {}
     for name in (*protocol.methods, *protocol.models):

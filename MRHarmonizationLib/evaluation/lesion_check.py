@@ -49,7 +49,7 @@ def lesion_task(
     truth = image.with_array(np.maximum(image.array.astype(np.float32), 0.0))
     acquisition = protocol.acquisition(protocol.lesions["acquisition"])
     subject = align(Subject(truth, lesions.array != 0, "lesions"), acquisition)
-    scan, noise = simulate(subject.truth, acquisition, snr, protocol.derived_seed(f"lesions-{path}-{snr:g}"))
+    scan, noise = simulate(subject, acquisition, snr, protocol.derived_seed(f"lesions-{path}-{snr:g}"))
     tuned = protocol.tuning.parameters.get(acquisition.id, {})
     grid = subject.truth.grid
     outputs = {name: run_method(name, scan, grid, tuned.get(name, {}), noise) for name in (BASELINE, *protocol.methods)}

@@ -95,9 +95,9 @@ def lesion_bars(rows: Sequence[Mapping[str, Any]], protocol: LowFieldProtocol) -
 
 def _tuned(protocol: LowFieldProtocol, data: Path, out: Path, jobs: int, progress: Progress) -> LowFieldProtocol:
     tasks = [
-        Task(f"tuning {entry['path']} {acquisition.id}", tune_task, (protocol, str(data), s, a))
-        for s, entry in enumerate(protocol.tuning.subjects)
-        for a, acquisition in enumerate(protocol.acquisitions)
+        Task(f"tuning {entry['path']} {acquisition.id}", tune_task, (protocol, str(data), index, acquisition.id))
+        for index, entry in enumerate(protocol.tuning.subjects)
+        for acquisition in protocol.acquisitions
     ]
     rows = [row for _, result in run_tasks(tasks, jobs, progress) for row in result]
     write_csv(rows, out / "tuning.csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,15 @@ class Subject:
         1 mm isotropic, non-negative.
     mask : ndarray, bool, shape of the truth
     mask_name : str
+    level : float or None
+        Mean foreground signal of the whole object where the subject is a block of it: signal-to-noise ratios refer to
+        the object that was scanned, not to the block. None where the subject is the whole object.
     """
 
     truth: Volume
     mask: np.ndarray
     mask_name: str
+    level: float | None = None
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
@@ -136,6 +140,8 @@ def image_subject(
 ) -> Subject:
     """Return a real image at 1 mm, judged in its foreground; only a block of it where a centre and size are given.
 
+    The foreground is found in the whole image: in a block of brain without air a threshold would cut off fluid.
+
     Parameters
     ----------
     data, path : str
@@ -143,12 +149,12 @@ def image_subject(
         Centre (RAS) and size (along i, j, k) of the block.
     """
     image = _read(data, path)
-    grid = image.grid.isotropic(TRUTH_SPACING_MM)
-    if centre_ras_mm is not None and size_mm is not None:
-        grid = grid.crop(*block_of(grid, centre_ras_mm, size_mm))
-    truth = resample(image.with_array(np.maximum(image.array.astype(np.float32), 0.0)), grid, "cubic")
+    truth = resample(image.with_array(np.maximum(image.array.astype(np.float32), 0.0)), image.grid.isotropic(1.0))
     truth = truth.with_array(np.maximum(truth.array, 0.0))
-    return Subject(truth, foreground_mask(truth.array), "foreground")
+    whole = Subject(truth, foreground_mask(truth.array), "foreground")
+    if centre_ras_mm is None or size_mm is None:
+        return whole
+    return _cut(_with_level(whole), *block_of(truth.grid, centre_ras_mm, size_mm))
 
 
 def tuning_subject(entry: Mapping[str, Any], protocol: LowFieldProtocol, data: Path) -> Subject:
@@ -167,7 +173,7 @@ def crop_subject(subject: Subject, size_mm: tuple[float, ...] | list[float]) -> 
     """Return the central block of a subject, of at most this size along (i, j, k)."""
     grid = subject.truth.grid
     start, shape = block_of(grid, grid.corners_ras().mean(axis=0), size_mm)
-    return _cut(subject, start, shape)
+    return _cut(_with_level(subject), start, shape)
 
 
 def align(subject: Subject, acquisition: Acquisition) -> Subject:
@@ -196,12 +202,23 @@ def acquisition_parameters(grid: Grid, acquisition: Acquisition, snr: float, see
     return AcquisitionParameters.from_dict(values)
 
 
-def simulate(truth: Volume, acquisition: Acquisition, snr: float, seed: int) -> tuple[Volume, float]:
-    """Return a simulated scan on its own grid and the true standard deviation of its noise, in image units."""
-    parameters = acquisition_parameters(truth.grid, acquisition, snr, seed)
-    silent = acquire(truth, AcquisitionParameters.from_dict({**parameters.to_dict(), "snr": math.inf}))
-    level = float(silent.array[foreground_mask(silent.array)].mean())
-    return acquire(truth, parameters), abs(level) / snr
+def simulate(subject: Subject, acquisition: Acquisition, snr: float, seed: int) -> tuple[Volume, float]:
+    """Return a simulated scan on its own grid and the true standard deviation of its noise, in image units.
+
+    Parameters
+    ----------
+    subject : Subject
+    acquisition : Acquisition
+    snr : float
+        Mean foreground signal of the scanned object over the deviation of the noise.
+    seed : int
+        Of the noise.
+    """
+    truth = subject.truth
+    silent = acquire(truth, acquisition_parameters(truth.grid, acquisition, math.inf, seed))
+    shown = abs(float(silent.array[foreground_mask(silent.array)].mean()))
+    noise = (shown if subject.level is None else subject.level) / snr
+    return acquire(truth, acquisition_parameters(truth.grid, acquisition, shown / noise, seed)), noise
 
 
 def _read(data: str, path: str) -> Volume:
@@ -235,4 +252,9 @@ def _cut(subject: Subject, start: Any, shape: Any) -> Subject:
     box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, shape, strict=True))
     truth = subject.truth
     cut = Volume(truth.array[box], truth.grid.crop(start, shape), truth.name, truth.metadata)
-    return Subject(cut, subject.mask[box], subject.mask_name)
+    return Subject(cut, subject.mask[box], subject.mask_name, subject.level)
+
+
+def _with_level(subject: Subject) -> Subject:
+    array = subject.truth.array
+    return replace(subject, level=float(array[foreground_mask(array)].mean()))

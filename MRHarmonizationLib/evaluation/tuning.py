@@ -20,28 +20,23 @@ from MRHarmonizationLib.metrics.base import METRICS, default_data_range
 CRITERION = "psnr"
 
 
-def tune_task(
-    protocol: LowFieldProtocol, data: str, subject_index: int, acquisition_index: int
-) -> list[dict[str, Any]]:
-    """Return one row per method and candidate for one tuning subject and acquisition, at one SNR.
-
-    The SNR is balanced: with as many subjects as SNRs, every acquisition meets each SNR once.
+def tune_task(protocol: LowFieldProtocol, data: str, subject_index: int, acquisition_id: str) -> list[dict[str, Any]]:
+    """Return one row per method, candidate and SNR for one tuning subject and acquisition.
 
     Returns
     -------
     list of dict
         Keys: acquisition, subject, snr, method, parameters (JSON text), psnr.
     """
-    entry, acquisition = protocol.tuning.subjects[subject_index], protocol.acquisitions[acquisition_index]
-    snr = protocol.snr[(subject_index + acquisition_index) % len(protocol.snr)]
+    entry, acquisition = protocol.tuning.subjects[subject_index], protocol.acquisition(acquisition_id)
     subject = align(tuning_subject(entry, protocol, Path(data)), acquisition)
     truth = subject.truth.array
     data_range = default_data_range(truth, subject.mask)
-    seed = protocol.derived_seed(f"tuning-{entry['path']}-{acquisition.id}-{snr:g}")
-    scan, noise = simulate(subject.truth, acquisition, snr, seed)
     rows = []
-    for method in protocol.methods:
-        for parameters in candidates(method):
+    for snr in protocol.snr:
+        seed = protocol.derived_seed(f"tuning-{entry['path']}-{acquisition.id}-{snr:g}")
+        scan, noise = simulate(subject, acquisition, snr, seed)
+        for method, parameters in ((name, tried) for name in protocol.methods for tried in candidates(name)):
             output = run_method(method, scan, subject.truth.grid, parameters, noise).array
             reached = METRICS.get(CRITERION)(output, truth, subject.mask, data_range).value
             rows.append(
@@ -67,7 +62,7 @@ def candidates(method: str) -> Iterator[dict[str, Any]]:
 
 
 def best_parameters(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return acquisition → method → the candidate with the best mean PSNR over the subjects.
+    """Return acquisition → method → the candidate with the best mean PSNR over subjects and SNR.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "noise_deviation": None,
 }
 GRID: dict[str, list[Any]] = {
-    "h_factor": [0.6, 1.0, 1.6, 2.6],
+    "h_factor": [0.6, 1.0, 1.6, 2.6, 4.0],
     "patch_distance": [3],
     "stage": ["before", "after"],
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from MRHarmonizationLib.samples import LOW_FIELD_SCAN, REFERENCE
+from MRHarmonizationLib.samples import INDEX
 
 CATEGORY = "MRHarmonization"
+_FILE_PREFIX = "MRHarmonization_"
 
 
 @dataclass(frozen=True)
@@ -18,48 +21,47 @@ class Sample:
     ----------
     name : str
         What it is called in Sample Data.
-    node_name : str
-        What it is called in the scene.
     path : pathlib.Path
     sha256 : str
         64 hexadecimal digits.
     """
 
     name: str
-    node_name: str
     path: Path
     sha256: str
 
+    @property
+    def stem(self) -> str:
+        """File name without extension."""
+        return self.path.name.split(".")[0]
 
-LOW_FIELD = Sample(
-    "MRHarmonizationLowField",
-    "LowField",
-    LOW_FIELD_SCAN,
-    "9aa81e8cf60df9b4d35908d98b390306facb94c75add187fcb6b829dd625664c",
-)
-REFERENCE_SCAN = Sample(
-    "MRHarmonizationReference",
-    "LowFieldReference",
-    REFERENCE,
-    "5c688eeacd33d2b0f7d865998b78d4609818e7b56a05b82de902a0a319f9bedc",
-)
-#: A simulated low-field scan, and the scan it was simulated from; the folder's README says where they come from.
-SAMPLES = (LOW_FIELD, REFERENCE_SCAN)
+    @property
+    def node_name(self) -> str:
+        """What it is called in the scene: short, since names of results are made from it."""
+        return self.stem.removeprefix(_FILE_PREFIX)
 
 
-def register_samples(thumbnail_folder: Path) -> None:
+def list_samples(index: Path = INDEX) -> list[Sample]:
+    """Return the samples named by an index file (the package's by default); they lie beside it."""
+    entries = json.loads(index.read_text(encoding="utf-8"))["samples"]
+    return [Sample(entry["name"], index.parent / entry["file"], entry["sha256"]) for entry in entries]
+
+
+def register_samples(thumbnail_folder: Path, index: Path = INDEX) -> None:
     """Register the samples with Sample Data, with their SHA-256.
 
     Parameters
     ----------
     thumbnail_folder : pathlib.Path
-        May hold ``<sample name>.png``.
+        May hold ``<file stem>.png`` for a sample.
+    index : pathlib.Path
+        Of the samples.
     """
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataCategory(CATEGORY, title="MR Harmonization")
-    for sample in SAMPLES:
-        thumbnail = thumbnail_folder / f"{sample.name}.png"
+    for sample in list_samples(index):
+        thumbnail = thumbnail_folder / f"{sample.stem}.png"
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=sample.name,
@@ -71,8 +73,9 @@ def register_samples(thumbnail_folder: Path) -> None:
         )
 
 
-def load_sample(sample: Sample) -> object:
-    """Load a sample into the scene and return its node (vtkMRMLScalarVolumeNode)."""
+def load_sample(path: Path) -> Any:
+    """Load the registered sample in a file into the scene and return its node (vtkMRMLScalarVolumeNode)."""
     import SampleData
 
-    return SampleData.SampleDataLogic().downloadSample(sample.name)
+    name = next(sample.name for sample in list_samples(path.parent / INDEX.name) if sample.path.name == path.name)
+    return SampleData.SampleDataLogic().downloadSample(name)

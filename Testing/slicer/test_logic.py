@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from fake_runner import FakeRunner
 from slicer_support import MODULE, ROOT
 
 from MRHarmonizationLib.core.errors import ModelNotFoundError, ParameterError
+from MRHarmonizationLib.samples import LOW_FIELD_SCAN, REFERENCE
 from MRHarmonizationLib.slicer_adapter import results, sample_data
 from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node
 
@@ -79,30 +81,34 @@ def test_library_of_the_checkout_is_used(module: Any):
     assert module.findLibrary(MODULE) == ROOT
 
 
-def test_samples_match_their_digests_and_licence():
-    for sample in sample_data.SAMPLES:
+def test_samples_match_their_digests_and_have_thumbnails():
+    samples = sample_data.list_samples()
+    assert {sample.path for sample in samples} == {LOW_FIELD_SCAN, REFERENCE}
+    for sample in samples:
         assert hashlib.sha256(sample.path.read_bytes()).hexdigest() == sample.sha256
         assert sample.path.name in (sample.path.parent / "README.md").read_text(encoding="utf-8")
+        assert (MODULE.parent / "Resources" / "Icons" / f"{sample.stem}.png").is_file()
 
 
 def test_sample_button(host: Any, panel: Any):
     host.startup_completed()
     panel.enter()
     host.click(panel.ui.sampleButton)
-    assert panel.ui.inputSelector.currentNode().GetName() == sample_data.LOW_FIELD.node_name
-    assert panel.ui.referenceSelector.currentNode().GetName() == sample_data.REFERENCE_SCAN.node_name
+    assert panel.ui.inputSelector.currentNode().GetName() == "colin27_T1w_lowfield"
+    assert panel.ui.referenceSelector.currentNode().GetName() == "colin27_T1w_reference"
     assert panel.ui.applyButton.enabled
 
 
-def test_tampered_sample_is_refused(host: Any, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tampered_sample_is_refused(host: Any, module: Any, tmp_path: Path):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"something else")
-    sample = sample_data.Sample("Tampered", "Tampered", bad, sample_data.LOW_FIELD.sha256)
-    monkeypatch.setattr(sample_data, "SAMPLES", (sample,))
-    sample_data.register_samples(tmp_path)
+    entry = {"name": "Tampered", "file": bad.name, "sha256": "0" * 64}
+    index = tmp_path / "samples.json"
+    index.write_text(json.dumps({"samples": [entry]}))
+    sample_data.register_samples(tmp_path, index)
     if host.slicer_source is None:
         with pytest.raises(ValueError, match="checksum"):
-            sample_data.load_sample(sample)
+            sample_data.load_sample(bad)
 
 
 def test_panel_loads_nothing_heavy(host: Any, models: Path, tmp_path: Path):

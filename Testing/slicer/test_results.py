@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runner import FakeRunner
-from slicer_support import add_node
+from slicer_support import add_node, baseline, values
 
 from MRHarmonizationLib.core.errors import InputError, OperationCancelled, ParameterError, ResourceError
 from MRHarmonizationLib.inference.enhance import EnhanceRequest
@@ -17,21 +17,11 @@ from MRHarmonizationLib.slicer_adapter.nodes import matrix_to_array, set_node_vo
 from MRHarmonizationLib.slicer_adapter.results import StrengthBlender
 from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask
 from MRHarmonizationLib.volumes.grid import same_grid
-from MRHarmonizationLib.volumes.resampling import resample
 
 
 def enhance(scan: Any, output: Any = None, strength: float = 1.0, keep: bool = True, runner: Any = None) -> Any:
     request = EnhanceRequest(model="tiny", strength=strength, keep_residual=keep)
     return EnhanceTask(scan, output, request, runner or FakeRunner()).wait()
-
-
-def values(node: Any) -> np.ndarray:
-    return volume_from_node(node).array
-
-
-def baseline(scan: Any) -> np.ndarray:
-    volume = volume_from_node(scan)
-    return resample(volume, volume.grid.isotropic(1.0)).array
 
 
 def test_result_node(host: Any, scene: Any, scan_node: Any, thick_scan: Any):

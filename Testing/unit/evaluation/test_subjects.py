@@ -61,11 +61,25 @@ def test_simulated_noise_is_as_stated():
     array = np.full((40, 60, 60), 100.0, np.float32)
     array[:, :, :6] = 0
     flat = Volume(array, Grid((40, 60, 60), np.eye(4)))
-    scan, noise = simulate(flat, SAGITTAL, 20.0, 1)
-    silent, _ = simulate(flat, SAGITTAL, 1e9, 1)
+    subject = Subject(flat, flat.array > 0, "all")
+    scan, noise = simulate(subject, SAGITTAL, 20.0, 1)
+    silent, _ = simulate(subject, SAGITTAL, 1e9, 1)
     assert noise == pytest.approx(100 / 20, rel=0.1)
     inside = silent.array > 95
     assert np.std((scan.array - silent.array)[inside]) == pytest.approx(noise, rel=0.1)
+
+
+def test_a_block_gets_the_noise_of_the_object_it_was_cut_from():
+    array = np.full((40, 40, 60), 20.0, np.float32)
+    array[10:30, 10:30, 20:40] = 100.0
+    whole = Subject(Volume(array, Grid(array.shape, np.eye(4))), array > 0, "all")
+    block = crop_subject(whole, [30, 30, 30])
+    assert block.level is not None
+    scan, noise = simulate(block, SAGITTAL, 10.0, 1)
+    silent, _ = simulate(block, SAGITTAL, 1e9, 1)
+    assert noise == pytest.approx(block.level / 10)
+    inside = silent.array > 95
+    assert np.std((scan.array - silent.array)[inside]) == pytest.approx(noise, rel=0.15)
 
 
 def test_slab_is_cut_to_its_full_slices_and_mirrored(tmp_path):
