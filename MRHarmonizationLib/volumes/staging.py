@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 
@@ -41,7 +41,9 @@ class Staging:
         final = Path(target).expanduser().resolve()
         try:
             if final.parent not in self._folders:
-                self._folders[final.parent] = Path(tempfile.mkdtemp(prefix=PART_PREFIX, dir=final.parent))
+                # known before it exists: a signal between the two must not leave the folder behind
+                self._folders[final.parent] = final.parent / f"{PART_PREFIX}{secrets.token_hex(8)}"
+                self._folders[final.parent].mkdir(mode=0o700)
         except OSError as error:
             raise OutputError(
                 f"cannot write to folder {final.parent}: {error.strerror or error}", "choose a folder you may write to"

@@ -44,7 +44,7 @@ def protocol(tmp_path, tiny):
     values = read_protocol("lowfield")
     values.update(models=[tiny], methods=METHODS, snr=[10, 20], native={}, lesions={})
     values["groups"] = [{**values["groups"][0], "subjects": ["eval_t1_slabs/subject01"], "extend_to_mm": 20}]
-    values["tuning"]["parameters"] = {"t1_axial": {"cubic": {}}}
+    values["tuning"]["parameters"] = {"t1_coronal": {"cubic": {}}}
     path = tmp_path / "small.json"
     path.write_text(json.dumps(values), "utf-8")
     return path
@@ -61,7 +61,7 @@ def test_tables_report_and_pictures_are_written(protocol, data, tmp_path):
     assert {row["method"] for row in rows} == {*METHODS, "tiny"}
     assert all(0 < float(row["ssim"]) < 1 and 5 < float(row["psnr"]) < 60 for row in rows)
     summary = json.loads(result.paths["json"].read_text("utf-8"))
-    assert [cell["acquisition"] for cell in summary["cells"]] == ["t1_axial", "t2_axial", "sagittal_thick", "all"]
+    assert [cell["acquisition"] for cell in summary["cells"]] == ["t1_coronal", "t2_coronal", "sagittal_thick", "all"]
     assert {bar["metric"] for bar in summary["bars"]} == {"psnr", "ssim"}
     assert result.paths["report"].read_text("utf-8").count("data:image/png") == 3
     assert any("required" in line for line in result.lines())
