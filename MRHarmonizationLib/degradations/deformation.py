@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from MRHarmonizationLib.degradations.base import build_parameters
+from MRHarmonizationLib.degradations.encoding import apply_along
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,6 @@ def block_coordinates(
     -------
     ndarray, shape (3, *shape), float32
     """
-    from scipy.ndimage import zoom
-
     matrix = rotation_matrix(parameters.rotation_deg) @ np.diag(parameters.scale) * block_spacing_mm
     matrix = (matrix / np.asarray(spacing_mm, float)[:, None]).astype(np.float32)
     lines = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in shape]
@@ -137,8 +137,17 @@ def block_coordinates(
             control = rng.uniform(-1, 1, knots).astype(np.float32) * np.float32(
                 parameters.elastic_mm / spacing_mm[axis]
             )
-            fine = zoom(
-                control, [n / k for n, k in zip(shape, knots, strict=True)], order=2, mode="nearest", grid_mode=True
-            )
-            coordinates[axis] += fine[: shape[0], : shape[1], : shape[2]]
+            for direction, (n, k) in enumerate(zip(shape, knots, strict=True)):
+                control = apply_along(control, _knot_matrix(int(n), k), direction)
+            coordinates[axis] += control
     return coordinates
+
+
+@lru_cache(maxsize=64)
+def _knot_matrix(size: int, knots: int) -> np.ndarray:
+    """Return the quadratic spline from control points to voxels along one axis, (size, knots) float32."""
+    from scipy.ndimage import zoom
+
+    # a spline is separable and linear: its response to unit points along one axis is all there is to know
+    matrix = zoom(np.eye(knots), [size / knots, 1.0], order=2, mode="nearest", grid_mode=True)
+    return np.asarray(matrix[:size], np.float32)

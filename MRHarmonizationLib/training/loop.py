@@ -19,6 +19,7 @@ from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.models import build_model
 from MRHarmonizationLib.training.losses import charbonnier, gradient_difference, structural_dissimilarity
+from MRHarmonizationLib.training.optimiser import build_optimiser
 from MRHarmonizationLib.training.patches import SampleStream, draw_batch
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Sample
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Steps between checkpoints and validations.
 CHECKPOINT_STEPS, VALIDATION_STEPS = 100, 100
+#: Share of the steps over which the constant schedule decays at the end.
+FINAL_DECAY = 0.25
 
 
 @dataclass
@@ -79,20 +82,25 @@ def choose_device(device: str) -> torch.device:
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the learning rate of a step: linear warm-up, cosine decay to 1 %."""
+    """Return the learning rate of a step: linear warm-up, then the decay of the recipe's schedule to 1 %."""
     o = recipe.optimisation
     if step < o.warmup_steps:
         return o.learning_rate * (step + 1) / o.warmup_steps
+    if o.schedule == "constant":
+        left = (o.steps - step) / max(FINAL_DECAY * o.steps, 1.0)
+        return o.learning_rate * min(max(left, 0.01), 1.0)
     fraction = min((step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1), 1.0)
     return o.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
 
 
-def loss_of(correction: torch.Tensor, inputs: torch.Tensor, target: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def loss_of(
+    correction: torch.Tensor, inputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, recipe: Recipe
+) -> torch.Tensor:
     """Return the training loss of a predicted correction."""
     o = recipe.optimisation
     centre = recipe.planes // 2 if recipe.layout == "planes-2.5d" else 0
     prediction = inputs[:, centre : centre + 1] + correction.float()
-    loss = charbonnier(prediction, target, o.charbonnier_epsilon)
+    loss = charbonnier(prediction, target, o.charbonnier_epsilon, weight)
     if o.gradient_weight:
         loss = loss + o.gradient_weight * gradient_difference(prediction, target, o.charbonnier_epsilon)
     if o.ssim_weight:
@@ -115,24 +123,23 @@ def _build_state(recipe: Recipe, device: torch.device) -> TrainingState:
     average.load_state_dict(network.state_dict())
     layout: Any = torch.channels_last if recipe.layout == "planes-2.5d" else torch.channels_last_3d
     network.to(memory_format=layout)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.optimisation.learning_rate, weight_decay=recipe.optimisation.weight_decay
-    )
+    o = recipe.optimisation
+    optimiser = build_optimiser(o.optimiser, network, o.learning_rate, o.weight_decay)
     return TrainingState(network, average, optimiser)
 
 
 def train_step(
-    state: TrainingState, batch: tuple[np.ndarray, np.ndarray], recipe: Recipe, device: torch.device
+    state: TrainingState, batch: tuple[np.ndarray, np.ndarray, np.ndarray], recipe: Recipe, device: torch.device
 ) -> float:
     """Do one optimiser step on a batch; return the loss."""
     layout: Any = torch.channels_last if recipe.layout == "planes-2.5d" else torch.channels_last_3d
     inputs = torch.from_numpy(batch[0]).to(device).contiguous(memory_format=layout)
-    target = torch.from_numpy(batch[1]).to(device)
+    target, weight = (torch.from_numpy(part).to(device) for part in batch[1:])
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, recipe)
     with torch.autocast(device.type, torch.bfloat16):
         correction = state.network(inputs)
-    loss = loss_of(correction, inputs, target, recipe)
+    loss = loss_of(correction, inputs, target, weight, recipe)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimisation.gradient_clip)

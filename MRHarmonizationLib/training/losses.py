@@ -11,9 +11,12 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 SSIM_WINDOW, SSIM_STRIDE = 7, 3
 
 
-def charbonnier(prediction: torch.Tensor, target: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Return mean(sqrt(d² + ε²) − ε): squared for errors below ε, absolute above."""
-    return (torch.sqrt((prediction - target) ** 2 + epsilon**2) - epsilon).mean()
+def charbonnier(
+    prediction: torch.Tensor, target: torch.Tensor, epsilon: float, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return mean(w · (sqrt(d² + ε²) − ε)): squared for errors below ε, absolute above; w is 1 when omitted."""
+    error = torch.sqrt((prediction - target) ** 2 + epsilon**2) - epsilon
+    return error.mean() if weight is None else (error * weight).mean()
 
 
 def gradient_difference(prediction: torch.Tensor, target: torch.Tensor, epsilon: float) -> torch.Tensor:

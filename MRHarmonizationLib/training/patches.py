@@ -78,13 +78,14 @@ class SampleStream:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut one patch.
 
     Returns
     -------
-    inputs, target : ndarray, float32
-        (planes + 3, patch, patch) and (1, patch, patch), or (4, patch, patch, patch) and (1, patch, patch, patch).
+    inputs, target, weight : ndarray, float32
+        (planes + 3, patch, patch), (1, patch, patch) and (1, patch, patch), or the same with three axes; the weight is
+        what each voxel counts in the loss.
     """
     size = recipe.optimisation.patch
     if recipe.layout == "planes-2.5d":
@@ -92,20 +93,31 @@ def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple
         index = int(rng.integers(sample.image.shape[axis]))
         stack = plane_stacks(sample.image, axis, [index], recipe.planes)[0]
         truth = np.take(sample.target, index, axis=axis).astype(np.float32)[None]
+        lesions = np.take(sample.lesions, index, axis=axis)[None]
     else:
-        stack, truth = sample.image[None], sample.target[None]
+        stack, truth, lesions = sample.image[None], sample.target[None], sample.lesions[None]
     start = [int(rng.integers(n - size + 1)) for n in truth.shape[1:]]
     block = (slice(None), *(slice(s, s + size) for s in start))
     condition = sample.condition._replace(slice_distance_mm=sample.condition.slice_distance_mm[block[1]])
     channels = conditioning_channels(condition, truth[block].shape[2:])
     inputs = np.concatenate([stack[block].astype(np.float32), channels])
     patch = truth[block].astype(np.float32)
+    weight = np.where(lesions[block], recipe.optimisation.lesion_weight, 1.0).astype(np.float32)
     flips = tuple(1 + a for a in range(truth.ndim - 1) if rng.random() < 0.5)
-    return np.flip(inputs, flips), np.flip(patch, flips)
+    return np.flip(inputs, flips), np.flip(patch, flips), np.flip(weight, flips)
 
 
-def draw_batch(rng: np.random.Generator, buffer: deque[Sample], recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a batch of patches from different samples of the buffer: (N, C, …) and (N, 1, …), float32."""
+def draw_batch(
+    rng: np.random.Generator, buffer: deque[Sample], recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut a batch of patches from different samples of the buffer.
+
+    Returns
+    -------
+    inputs, target, weight : ndarray, float32
+        (N, C, …), (N, 1, …) and (N, 1, …); see :func:`cut_patch`.
+    """
     chosen = rng.choice(len(buffer), recipe.optimisation.batch, replace=len(buffer) < recipe.optimisation.batch)
     pairs = [cut_patch(rng, buffer[int(n)], recipe) for n in chosen]
-    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+    inputs, target, weight = (np.stack(parts) for parts in zip(*pairs, strict=True))
+    return inputs, target, weight

@@ -56,8 +56,12 @@ class Optimisation:
     ----------
     steps, batch, patch : int
         Optimiser steps, patches per step, patch size in voxels along each trained axis.
+    optimiser : {'adamw', 'muon'}
+        Muon moves the convolutions, Adam the rest; see ``training/optimiser.py``.
+    schedule : {'cosine', 'constant'}
+        Cosine decay to 1 % of the learning rate, or a constant rate with a linear decay over the last quarter of the
+        steps: such a run can be made longer by hand without starting again.
     learning_rate, weight_decay, warmup_steps, gradient_clip : float
-        Of AdamW with a cosine decay to 1 % of the learning rate.
     ema_decay : float
         Of the averaged weights, which are what is validated and exported.
     buffer, refresh_steps : int
@@ -66,11 +70,15 @@ class Optimisation:
         Weights of the loss terms beside the Charbonnier term.
     charbonnier_epsilon : float
         Errors below it count squared, above it linearly (normalised intensity).
+    lesion_weight : float
+        What a voxel of a drawn lesion counts, where others count 1: lesions are rare, and must not be smoothed away.
     """
 
     steps: int = 5000
     batch: int = 24
     patch: int = 96
+    optimiser: str = "adamw"
+    schedule: str = "cosine"
     learning_rate: float = 8e-4
     weight_decay: float = 1e-3
     warmup_steps: int = 100
@@ -81,6 +89,15 @@ class Optimisation:
     ssim_weight: float = 0.05
     gradient_weight: float = 0.1
     charbonnier_epsilon: float = 0.02
+    lesion_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("optimiser", self.optimiser, ("adamw", "muon")),
+            ("schedule", self.schedule, ("cosine", "constant")),
+        ):
+            if value not in known:
+                raise ParameterError(f"{name} '{value}' is unknown", f"choose one of: {', '.join(known)}")
 
 
 @dataclass(frozen=True)

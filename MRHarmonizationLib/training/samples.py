@@ -21,8 +21,11 @@ from MRHarmonizationLib.training.recipe import Source
 from MRHarmonizationLib.volumes.files import read_volume
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.orientation import to_canonical
-from MRHarmonizationLib.volumes.resampling import resample
+from MRHarmonizationLib.volumes.resampling import resample_parallel
 from MRHarmonizationLib.volumes.volume import Volume
+
+#: Relative change of intensity from which a voxel counts as part of a drawn lesion.
+LESION_EDGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,15 @@ class Sample:
     condition : Conditioning
     stack_axes : tuple of int
         Axes (1, 2) along which planes may be stacked.
+    lesions : ndarray, shape (T, A, B), bool
+        Where lesions were drawn.
     """
 
     image: np.ndarray
     target: np.ndarray
     condition: Conditioning
     stack_axes: tuple[int, ...]
+    lesions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,11 @@ def draw_anatomy(rng: np.random.Generator, anatomies: Sequence[Anatomy]) -> Anat
     return images[int(rng.integers(len(images)))]
 
 
-def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> np.ndarray:
-    """Return a block of anatomy in random contrast, deformed, with lesions: (block, block, block) float32, 1 mm."""
+def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a block of anatomy in random contrast, deformed, with lesions, and where the lesions are.
+
+    Both have the shape (block, block, block), at 1 mm; the image is float32, the mask of the lesions bool.
+    """
     from scipy.ndimage import map_coordinates
 
     flat = anatomy.source.in_plane_only
@@ -136,14 +145,17 @@ def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> np.nd
         image = map_coordinates(anatomy.array, coordinates, order=3, prefilter=False, mode="constant", cval=0)
         image = np.maximum(image, 0.0, out=image)
         inside = image > 0.25
+    lesions = np.zeros(shape, bool)
     if rng.random() < 0.5:
+        healthy = image
         image = apply_lesions(image, sample_lesions(rng, inside), (1.0, 1.0, 1.0))
+        lesions = np.abs(image - healthy) > LESION_EDGE * np.abs(healthy)
     if anatomy.source.kind == "image" and rng.random() < 0.7 and image.max() > image.min():
         image = apply_tone_curve(image, sample_tone_curve(rng, strength=0.5, monotone=rng.random() < 0.75))
         image = np.maximum(image, 0.0)
     if rng.random() < 0.5:
         image = apply_bias_field(image, sample_bias_field(rng, 0.25))
-    return np.asarray(image, np.float32)
+    return np.asarray(image, np.float32), lesions
 
 
 def draw_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: int, general: float = 0.3) -> Sample:
@@ -165,10 +177,11 @@ def draw_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: i
     """
     while True:
         anatomy = draw_anatomy(rng, anatomies)
-        target = draw_object(rng, anatomy, block)
+        target, lesions = draw_object(rng, anatomy, block)
         if np.percentile(target, 90) > np.percentile(target, 5):  # not a block of air
             break
-    target = target[tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in range(3))]
+    flips = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in range(3))
+    target, lesions = target[flips], lesions[flips]
     acquisition = sample_acquisition(rng, np.ones(3), general)
     flat = anatomy.source.in_plane_only
     if flat:
@@ -179,7 +192,7 @@ def draw_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: i
         acquisition = replace(acquisition, slice_axis=axis, in_plane_spacing_mm=spacing)
     truth = Volume(np.ascontiguousarray(target), Grid.from_parts(target.shape))
     scan = acquire(truth, acquisition)
-    interpolated = resample(scan, truth.grid)
+    interpolated = resample_parallel(scan, truth.grid)
     order = thick_axis_order(scan.grid)
     condition = conditioning(scan.grid, truth.grid)
     if flat:
@@ -191,6 +204,7 @@ def draw_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: i
         target=scale.normalise(order.apply(truth.array)).astype(np.float16),
         condition=condition,
         stack_axes=stack_axes,
+        lesions=np.ascontiguousarray(order.apply(lesions)),
     )
 
 

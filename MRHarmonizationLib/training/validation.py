@@ -145,5 +145,6 @@ def _simulate(truth: np.ndarray, mask: np.ndarray, acquisition: AcquisitionParam
         scale.normalise(order.apply(volume.array)).astype(np.float16),
         conditioning(scan.grid, volume.grid),
         (1, 2),
+        np.zeros(mask.shape, bool),
     )
     return sample, np.ascontiguousarray(order.apply(mask))

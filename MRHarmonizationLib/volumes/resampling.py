@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from MRHarmonizationLib.core.errors import ParameterError
+from MRHarmonizationLib.core.errors import GridMismatchError, ParameterError
 from MRHarmonizationLib.volumes.grid import Grid, same_grid
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -121,6 +121,50 @@ def resample(volume: Volume, grid: Grid, interpolation: str = "cubic", fill: flo
     if keep_type and volume.array.dtype == bool:
         array = array.astype(bool)
     return Volume(array, grid, volume.name, volume.metadata)
+
+
+def resample_parallel(volume: Volume, grid: Grid) -> Volume:
+    """Do what :func:`resample` does with cubic interpolation, faster, where both grids have the same directions.
+
+    The spline is separable there: the weights along each axis are asked of :func:`resample` once, then applied as
+    matrices. Agrees with it to rounding.
+
+    Parameters
+    ----------
+    volume : Volume
+    grid : Grid
+        Same directions as the volume's grid; any spacing, size and origin.
+
+    Returns
+    -------
+    Volume
+        float32 on ``grid``; the volume's minimum outside its field of view.
+
+    Raises
+    ------
+    GridMismatchError
+        The directions differ.
+    """
+    if not np.allclose(volume.grid.directions, grid.directions, atol=1e-6):
+        raise GridMismatchError("the two grids have different directions", "use resample")
+    start = volume.grid.ras_to_ijk(grid.origin_ras)[::-1]
+    array = volume.array.astype(np.float32, copy=False)
+    lowest = array.min()
+    array = array - lowest  # so that weights of zero mean the fill value
+    for axis in range(3):
+        step = float(grid.spacing_mm[2 - axis] / volume.grid.spacing_mm[2 - axis])
+        weights = _axis_weights(volume.array.shape[axis], grid.shape[axis], float(start[axis]), step)
+        array = np.moveaxis(np.tensordot(weights, array, (1, axis)), 0, axis)
+    return Volume(np.ascontiguousarray(array + lowest), grid, volume.name, volume.metadata)
+
+
+def _axis_weights(n_in: int, n_out: int, start: float, step: float) -> np.ndarray:
+    """Return the (n_out, n_in) weights of cubic interpolation at the sample positions start + step · n."""
+    units = Volume(np.eye(n_in, dtype=np.float32)[None], Grid((1, n_in, n_in), np.eye(4)))
+    affine = np.eye(4)
+    affine[1, 1], affine[1, 3] = step, start
+    wanted = Grid((1, n_out, n_in), affine)
+    return np.asarray(resample(units, wanted, fill=0.0).array[0])
 
 
 def _lengthened(volume: Volume) -> Volume:

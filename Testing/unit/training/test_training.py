@@ -144,3 +144,56 @@ def test_cancelling_stops_the_run(data, tmp_path):
     progress.cancel()
     with pytest.raises(OperationCancelled):
         train(tiny_recipe(), data, tmp_path / "run", device="cpu", progress=progress)
+
+
+def test_drawn_lesions_are_marked_and_weigh_more(data):
+    from MRHarmonizationLib.training.patches import cut_patch
+    from MRHarmonizationLib.training.samples import draw_sample, load_sources
+
+    recipe = tiny_recipe(optimisation=replace(tiny_recipe().optimisation, lesion_weight=4.0))
+    anatomies = load_sources(recipe.sources, data)
+    samples = [draw_sample(np.random.default_rng((5, n)), anatomies, 40) for n in range(8)]
+    marked = [s for s in samples if s.lesions.any()]
+    assert 0 < len(marked) < 8
+    for sample in marked:
+        assert sample.lesions.shape == sample.image.shape
+        assert sample.lesions.mean() < 0.5
+    sample = replace(marked[0], target=marked[0].lesions.astype(np.float16))
+    heavy = 0
+    for n in range(20):
+        _, target, weight = cut_patch(np.random.default_rng(n), sample, recipe)
+        assert np.array_equal(weight, 1.0 + 3.0 * target)
+        heavy += int((weight > 1).any())
+    assert heavy
+
+
+def test_the_constant_schedule_does_not_depend_on_the_length_until_it_decays():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from MRHarmonizationLib.training.loop import learning_rate
+
+    def rates(steps):
+        optimisation = Optimisation(steps=steps, warmup_steps=10, schedule="constant", learning_rate=1.0)
+        return [learning_rate(n, tiny_recipe(optimisation=optimisation)) for n in range(steps)]
+
+    short, long = rates(100), rates(200)
+    assert short[:75] == long[:75]
+    assert short[0] == pytest.approx(0.1)
+    assert max(short) == 1.0
+    assert short[75:] == sorted(short[75:], reverse=True)
+    assert short[-1] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("changes", [{"optimiser": "sgd"}, {"schedule": "steps"}])
+def test_unknown_optimisers_and_schedules_are_named(changes):
+    with pytest.raises(ParameterError, match=next(iter(changes.values()))):
+        Optimisation(**changes)
+
+
+def test_the_muon_recipe_trains(data, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from MRHarmonizationLib.training.loop import train
+
+    optimisation = replace(tiny_recipe().optimisation, optimiser="muon", schedule="constant")
+    recipe = tiny_recipe(optimisation=optimisation)
+    train(recipe, data, tmp_path / "run", device="cpu", steps=2)
+    assert train(recipe, data, tmp_path / "run", device="cpu").is_file()
