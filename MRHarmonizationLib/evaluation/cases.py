@@ -26,9 +26,9 @@ CLASSICAL, MODEL = "classical", "model"
 
 
 def evaluate_case(
-    case: Case, protocol: LowFieldProtocol, data: str, fingerprint: str, picture: str | None = None
+    case: Case, protocol: LowFieldProtocol, data: str, fingerprints: Mapping[str, str], picture: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return one row per classical method and model.
+    """Return one row per classical method and model that is asked for.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def evaluate_case(
         With the tuned parameters of the methods.
     data : str
         Folder of real scans.
-    fingerprint : str
-        Written into each row: rows of another run are told by it.
+    fingerprints : mapping
+        Methods and models to run, and what is written into the row of each: rows of another run are told by it.
     picture : str, optional
         Where to write a picture of the case (PNG).
 
@@ -53,7 +53,7 @@ def evaluate_case(
     scan, noise = simulate(subject, acquisition, case.snr, case.seed)
     tuned = protocol.tuning.parameters.get(case.acquisition, {})
     rows, outputs = [], {}
-    for name in (*protocol.methods, *protocol.models):
+    for name, fingerprint in fingerprints.items():
         kind = MODEL if name in protocol.models else CLASSICAL
         started = time.perf_counter()
         if kind == MODEL:

@@ -14,7 +14,7 @@ from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.evaluation.cases import evaluate_case
 from MRHarmonizationLib.evaluation.lesion_check import lesion_task
 from MRHarmonizationLib.evaluation.lowfield_page import lowfield_page
-from MRHarmonizationLib.evaluation.lowfield_protocol import LowFieldProtocol, Tuning
+from MRHarmonizationLib.evaluation.lowfield_protocol import Case, LowFieldProtocol, Tuning
 from MRHarmonizationLib.evaluation.native_check import native_task
 from MRHarmonizationLib.evaluation.protocol import PROTOCOL_KINDS, EvaluationResult
 from MRHarmonizationLib.evaluation.report import make_folder, write_csv
@@ -49,14 +49,12 @@ def run_lowfield(
     if retune or not protocol.tuning.parameters:
         protocol = _tuned(protocol, data, out, jobs, progress.part(0.0, 0.3))
         progress = progress.part(0.3, 1.0)
-    fingerprint = _fingerprint(protocol, weights)
-    rows = _case_rows(protocol, data, out, fingerprint, jobs, progress.part(0.0, 0.85))
+    rows = _case_rows(protocol, data, out, weights, jobs, progress.part(0.0, 0.85))
     lesions, native = _checks(protocol, data, pictures, jobs, progress.part(0.85, 0.98))
     summary = {
         "protocol": protocol.name,
         "version": protocol.version,
         "quick": quick,
-        "fingerprint": fingerprint,
         "weights": weights,
         "tuned": {key: dict(methods) for key, methods in protocol.tuning.parameters.items()},
         **summarise(rows, protocol),
@@ -107,29 +105,26 @@ def _tuned(protocol: LowFieldProtocol, data: Path, out: Path, jobs: int, progres
 
 
 def _case_rows(
-    protocol: LowFieldProtocol, data: Path, out: Path, fingerprint: str, jobs: int, progress: Progress
+    protocol: LowFieldProtocol, data: Path, out: Path, weights: Mapping[str, str], jobs: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Run every case that the CSV does not hold yet; each is appended as soon as it is done."""
+    """Run what the CSV does not hold yet, each method of each case; a case is appended as soon as it is done."""
     path = out / CASES_FILE
-    rows = _finished(path, fingerprint, {*protocol.methods, *protocol.models})
+    wanted = {case.id: _fingerprints(case, protocol, weights) for case in protocol.cases()}
+    rows = _finished(path, wanted)
     write_csv(rows, path)
-    finished = {row["case"] for row in rows}
+    finished = {(row["case"], row["method"]) for row in rows}
     drawn = _drawn_cases(protocol)
-    tasks = [
-        Task(
-            case.id,
-            evaluate_case,
-            (
-                case,
-                protocol,
-                str(data),
-                fingerprint,
-                str(out / "pictures" / f"{case.id}.png") if case.id in drawn else None,
-            ),
-        )
-        for case in protocol.cases()
-        if case.id not in finished
-    ]
+    tasks = []
+    for case in protocol.cases():
+        missing = {name: mark for name, mark in wanted[case.id].items() if (case.id, name) not in finished}
+        picture = out / "pictures" / f"{case.id}.png" if case.id in drawn else None
+        if missing and picture is not None:  # the picture shows them all
+            missing = wanted[case.id]
+            rows = [row for row in rows if row["case"] != case.id]
+        if missing:
+            arguments = (case, protocol, str(data), missing, str(picture) if picture else None)
+            tasks.append(Task(case.id, evaluate_case, arguments))
+    write_csv(rows, path)
     for _, result in run_tasks(tasks, jobs, progress):
         with path.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(result[0]), lineterminator="\n")
@@ -137,22 +132,24 @@ def _case_rows(
                 writer.writeheader()
             writer.writerows(result)
         rows.extend(result)
-    order = {case.id: number for number, case in enumerate(protocol.cases())}
-    rows.sort(key=lambda row: order[row["case"]])
+    cases = {case.id: number for number, case in enumerate(protocol.cases())}
+    methods = {name: number for number, name in enumerate((*protocol.methods, *protocol.models))}
+    rows.sort(key=lambda row: (cases[row["case"]], methods[row["method"]]))
     write_csv(rows, path)
     return rows
 
 
-def _finished(path: Path, fingerprint: str, methods: set[str]) -> list[dict[str, Any]]:
-    """Return the complete cases of an interrupted run of the very same protocol, weights and parameters."""
+def _finished(path: Path, wanted: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return the rows of an earlier run that would come out the same: same case, parameters and weights."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
-        found = [row for row in csv.DictReader(stream) if row.get("fingerprint") == fingerprint]
-    by_case: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        by_case.setdefault(row["case"], []).append(row)
-    return [row for case in by_case.values() if {row["method"] for row in case} == methods for row in case]
+        found = {
+            (row["case"], row["method"]): row
+            for row in csv.DictReader(stream)
+            if row.get("fingerprint") and wanted.get(row["case"], {}).get(row["method"]) == row["fingerprint"]
+        }
+    return list(found.values())
 
 
 def _drawn_cases(protocol: LowFieldProtocol) -> set[str]:
@@ -192,13 +189,17 @@ def _checks(
     return lesions, [result for result in ordered if isinstance(result, dict)]
 
 
-def _fingerprint(protocol: LowFieldProtocol, weights: Mapping[str, str]) -> str:
-    """Return a short digest of what decides the rows: the protocol, its tuned parameters and the weights."""
-    cases = [case.id + str(case.seed) for case in protocol.cases()]
-    acquisitions = {entry.id: dict(entry.parameters) for entry in protocol.acquisitions}
-    tuned = {key: dict(methods) for key, methods in protocol.tuning.parameters.items()}
-    state = [protocol.version, protocol.methods, cases, acquisitions, tuned, dict(weights)]
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+def _fingerprints(case: Case, protocol: LowFieldProtocol, weights: Mapping[str, str]) -> dict[str, str]:
+    """Return a short digest per method and model of what decides its row: case, scan, parameters or weights."""
+    acquisition = dict(protocol.acquisition(case.acquisition).parameters)
+    extent = protocol.group(case.group).extend_to_mm
+    tuned = protocol.tuning.parameters.get(case.acquisition, {})
+    digests = {}
+    for name in (*protocol.methods, *protocol.models):
+        decides = weights[name] if name in protocol.models else dict(tuned.get(name, {}))
+        state = [protocol.version, case.id, case.seed, case.snr, extent, acquisition, name, decides]
+        digests[name] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+    return digests
 
 
 def _text(summary: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from tiny_models import write_tiny_model
 from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError, OperationCancelled, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.evaluation.protocol import read_protocol, run_protocol
+from MRHarmonizationLib.evaluation.report import write_csv
 from MRHarmonizationLib.volumes.files import write_volume
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -91,6 +92,22 @@ def test_an_interrupted_run_goes_on_where_it_stopped(protocol, data, tmp_path):
         after = list(csv.DictReader(stream))
     assert len(after) == 18
     assert [row for row in after if row["case"] in {b["case"] for b in before}] == before
+
+
+def test_new_weights_do_not_run_the_classical_methods_again(protocol, data, tmp_path):
+    def rows():
+        with (tmp_path / "out" / "cases.csv").open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    run_protocol(protocol, data, tmp_path / "out", jobs=1, models=())
+    marked = [{**row, "seconds": "12345.0"} for row in rows()]
+    write_csv(marked, tmp_path / "out" / "cases.csv")
+    run_protocol(protocol, data, tmp_path / "out", jobs=1)
+    kept = [row for row in rows() if row["seconds"] == "12345.0"]
+    # the three cases with a picture need every method's output, the other three only the model's
+    assert {row["method"] for row in kept} == set(METHODS)
+    assert len(kept) == 3 * len(METHODS)
+    assert len(rows()) == 18
 
 
 def test_a_run_can_be_made_again_exactly(protocol, data, tmp_path):
