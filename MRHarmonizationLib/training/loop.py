@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: Steps between checkpoints and validations.
 CHECKPOINT_STEPS, VALIDATION_STEPS = 100, 100
-#: Share of the steps over which the constant schedule decays at the end.
-FINAL_DECAY = 0.25
 
 
 @dataclass
@@ -86,8 +84,8 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     o = recipe.optimisation
     if step < o.warmup_steps:
         return o.learning_rate * (step + 1) / o.warmup_steps
-    if o.schedule == "constant":
-        left = (o.steps - step) / max(FINAL_DECAY * o.steps, 1.0)
+    if o.schedule == "linear":
+        left = (o.steps - step) / max(o.decay_share * o.steps, 1.0)
         return o.learning_rate * min(max(left, 0.01), 1.0)
     fraction = min((step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1), 1.0)
     return o.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))

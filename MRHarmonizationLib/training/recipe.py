@@ -58,9 +58,11 @@ class Optimisation:
         Optimiser steps, patches per step, patch size in voxels along each trained axis.
     optimiser : {'adamw', 'muon'}
         Muon moves the convolutions, Adam the rest; see ``training/optimiser.py``.
-    schedule : {'cosine', 'constant'}
-        Cosine decay to 1 % of the learning rate, or a constant rate with a linear decay over the last quarter of the
-        steps: such a run can be made longer by hand without starting again.
+    schedule : {'cosine', 'linear'}
+        Cosine decay to 1 % of the learning rate; or a constant rate, then a linear decay to 1 % over the last
+        ``decay_share`` of the steps.
+    decay_share : float
+        See ``schedule``.
     learning_rate, weight_decay, warmup_steps, gradient_clip : float
     ema_decay : float
         Of the averaged weights, which are what is validated and exported.
@@ -79,6 +81,7 @@ class Optimisation:
     patch: int = 96
     optimiser: str = "adamw"
     schedule: str = "cosine"
+    decay_share: float = 0.8
     learning_rate: float = 8e-4
     weight_decay: float = 1e-3
     warmup_steps: int = 100
@@ -94,7 +97,7 @@ class Optimisation:
     def __post_init__(self) -> None:
         for name, value, known in (
             ("optimiser", self.optimiser, ("adamw", "muon")),
-            ("schedule", self.schedule, ("cosine", "constant")),
+            ("schedule", self.schedule, ("cosine", "linear")),
         ):
             if value not in known:
                 raise ParameterError(f"{name} '{value}' is unknown", f"choose one of: {', '.join(known)}")

@@ -167,12 +167,14 @@ def test_drawn_lesions_are_marked_and_weigh_more(data):
     assert heavy
 
 
-def test_the_constant_schedule_does_not_depend_on_the_length_until_it_decays():
+def test_the_linear_schedule_is_constant_until_it_decays():
     pytest.importorskip("torch", reason="torch is not installed")
     from MRHarmonizationLib.training.loop import learning_rate
 
     def rates(steps):
-        optimisation = Optimisation(steps=steps, warmup_steps=10, schedule="constant", learning_rate=1.0)
+        optimisation = Optimisation(
+            steps=steps, warmup_steps=10, schedule="linear", decay_share=0.25, learning_rate=1.0
+        )
         return [learning_rate(n, tiny_recipe(optimisation=optimisation)) for n in range(steps)]
 
     short, long = rates(100), rates(200)
@@ -193,7 +195,7 @@ def test_the_muon_recipe_trains(data, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     from MRHarmonizationLib.training.loop import train
 
-    optimisation = replace(tiny_recipe().optimisation, optimiser="muon", schedule="constant")
+    optimisation = replace(tiny_recipe().optimisation, optimiser="muon", schedule="linear")
     recipe = tiny_recipe(optimisation=optimisation)
     train(recipe, data, tmp_path / "run", device="cpu", steps=2)
     assert train(recipe, data, tmp_path / "run", device="cpu").is_file()
