@@ -6,9 +6,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from MRHarmonizationLib.core.errors import InputError, OutputError
 
 #: Start of the names of files still being written; what a killed process leaves is known by it.
 PART_PREFIX = ".mrh-part-"
+#: Age from which the part of a process that is gone may be removed: a machine of the same name may share the folder.
+ABANDONED_S = 600.0
 
 #: Bytes per MiB, for messages.
 MIB = 2**20
@@ -59,7 +64,8 @@ def check_output_path(path: str | os.PathLike[str], bytes_needed: int = 0, overw
                 f"folder {target.parent} has {free / MIB:.1f} MiB free, {bytes_needed / MIB:.1f} MiB are needed",
                 "free some space or choose another folder",
             )
-        probe = _part_path(target.parent)
+        remove_abandoned_parts(target.parent)
+        probe = part_path(target.parent)
         open(probe, "xb").close()
         os.unlink(probe)
     except OutputError:
@@ -94,7 +100,7 @@ def write_bytes_atomic(data: bytes, path: str | os.PathLike[str], overwrite: boo
         The file cannot be written.
     """
     target = check_output_path(path, len(data), overwrite)
-    part = _part_path(target.parent)
+    part = part_path(target.parent)
     try:
         try:
             with open(part, "xb") as stream:
@@ -177,8 +183,42 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"output {target} is read-only", "choose another name or make the file writable")
 
 
-def _part_path(folder: Path) -> Path:
-    return folder / f"{PART_PREFIX}{secrets.token_hex(8)}"
+def part_path(folder: Path) -> Path:
+    """Return a new hidden name in a folder that tells which process on which machine writes there."""
+    return folder / f"{PART_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def remove_abandoned_parts(folder: Path) -> None:
+    """Remove what killed processes of this machine left in a folder; never raises."""
+    mine = re.compile(rf"{re.escape(PART_PREFIX)}{_machine()}-(\d+)-[0-9a-f]+")
+    try:
+        for entry in os.scandir(folder):
+            found = mine.fullmatch(entry.name)
+            if found is None or _is_running(int(found[1])):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_S:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+    except OSError:
+        return  # the folder cannot be listed, or somebody else was faster
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # signal 0 would end a process on Windows: leave it to the user there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

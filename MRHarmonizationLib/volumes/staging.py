@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
 
 from MRHarmonizationLib.core.errors import OutputError
-from MRHarmonizationLib.volumes.atomic import PART_PREFIX
+from MRHarmonizationLib.volumes.atomic import part_path, remove_abandoned_parts
 
 
 class Staging:
@@ -41,8 +40,9 @@ class Staging:
         final = Path(target).expanduser().resolve()
         try:
             if final.parent not in self._folders:
+                remove_abandoned_parts(final.parent)
                 # known before it exists: a signal between the two must not leave the folder behind
-                self._folders[final.parent] = final.parent / f"{PART_PREFIX}{secrets.token_hex(8)}"
+                self._folders[final.parent] = part_path(final.parent)
                 self._folders[final.parent].mkdir(mode=0o700)
         except OSError as error:
             raise OutputError(

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from support.geometry import GRIDS, random_array
 from MRHarmonizationLib.core.errors import InputError, OutputError
 from MRHarmonizationLib.volumes import atomic
 from MRHarmonizationLib.volumes.atomic import (
+    ABANDONED_S,
     PART_PREFIX,
     check_output_path,
     digest_file,
+    part_path,
     write_bytes_atomic,
     write_json_atomic,
     write_text_atomic,
@@ -294,3 +297,34 @@ def test_free_space_is_that_of_the_folder(tmp_path):
     check_output_path(tmp_path / "a", bytes_needed=free // 2)
     with pytest.raises(OutputError, match="free"):
         check_output_path(tmp_path / "a", bytes_needed=free * 4)
+
+
+def abandoned(folder, process, age_s, content=None):
+    name = part_path(folder).name.split("-")
+    part = folder / "-".join([*name[:-2], str(process), name[-1]])
+    if content is None:
+        part.mkdir()
+        (part / "inside").write_bytes(b"x")
+    else:
+        part.write_bytes(content)
+    os.utime(part, times=(time.time() - age_s,) * 2)
+    return part
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are told apart on POSIX systems only")
+def test_parts_of_killed_processes_are_removed_and_no_others(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead_file = abandoned(tmp_path, child.pid, 2 * ABANDONED_S, b"half")
+    dead_folder = abandoned(tmp_path, child.pid, 2 * ABANDONED_S)
+    young = abandoned(tmp_path, child.pid, 1.0, b"half")
+    alive = abandoned(tmp_path, os.getpid(), 2 * ABANDONED_S, b"half")
+    elsewhere = tmp_path / f"{PART_PREFIX}0123abcd-{child.pid}-00ff"
+    users = tmp_path / f"{PART_PREFIX}notes"
+    for path in (elsewhere, users):
+        path.write_bytes(b"x")
+        os.utime(path, times=(0, 0))
+    write_bytes_atomic(b"data", tmp_path / "file")
+    assert not dead_file.exists()
+    assert not dead_folder.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {young.name, alive.name, elsewhere.name, users.name, "file"}
