@@ -96,6 +96,9 @@ class Metric:
     function : callable
         ``function(image, reference, mask, data_range, spacing_mm) -> (value, detail)`` on float64 arrays and a
         boolean mask; ``reference`` is the image itself where none is needed.
+    on_request : bool
+        True for metrics that take more than about a second for a head of 181 x 217 x 181 voxels, or that show a
+        further side of what another metric measures; whoever measures "everything" leaves them out unless asked.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Metric:
     perfect: float | None
     uses_data_range: bool
     function: Callable[[np.ndarray, np.ndarray, np.ndarray, float, Spacing], Outcome]
+    on_request: bool = False
 
     def __call__(
         self,
@@ -185,11 +189,12 @@ def metric(
     operates_on: Operand = "images",
     perfect: float | None = None,
     uses_data_range: bool = False,
+    on_request: bool = False,
 ) -> Callable[[Callable[[np.ndarray, np.ndarray, np.ndarray, float, Spacing], Outcome]], Metric]:
     """Return a decorator that turns a function into a registered :class:`Metric`; see its attributes."""
 
     def build(function: Callable[[np.ndarray, np.ndarray, np.ndarray, float, Spacing], Outcome]) -> Metric:
-        made = Metric(name, unit, better, needs_reference, operates_on, perfect, uses_data_range, function)
+        made = Metric(name, unit, better, needs_reference, operates_on, perfect, uses_data_range, function, on_request)
         object.__setattr__(made, "__doc__", function.__doc__)
         return METRICS.register(name)(made)
 

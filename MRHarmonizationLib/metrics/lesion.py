@@ -20,6 +20,7 @@ KEPT_FRACTION = 0.5
 FAINTEST_CONTRAST = 0.05
 #: Ring tissue: ring voxels of the reference within this many robust deviations of the ring's median.
 RING_DEVIATIONS = 1.5
+NOTHING_TO_JUDGE = f"no lesion of {SMALLEST_LESION_MM3:g} mm³ with visible contrast to tissue around it"
 
 
 @metric("lesion_contrast_retention", "1", "higher", operates_on="lesions", perfect=1.0)
@@ -32,17 +33,18 @@ def lesion_contrast_retention(
     voxels of one tissue: within 1.5 robust deviations of the ring's median in the reference). Lesions of at least
     30 mm³ are averaged by volume. 1 = all contrast kept, 0 = lesions gone, above 1 = enhanced.
     """
-    lesions = _lesions(mask, spacing)
+    lesions = find_lesions(mask, spacing)
     after = before = volume = 0.0
     for lesion in lesions:
-        contrasts = _contrasts(lesion, image, reference)
+        contrasts = lesion_contrast(lesion, image, reference)
         if contrasts is None:
             continue
         weight = float(np.count_nonzero(lesion.body))
         after, before, volume = after + weight * contrasts[0], before + weight * contrasts[1], volume + weight
     value = after / before if before else math.nan
     mean = {"contrast": after / volume, "contrast_reference": before / volume} if volume else {}
-    return value, {"lesions": len(lesions), "smallest_lesion_mm3": SMALLEST_LESION_MM3, **mean}
+    reason = {} if before else {"reason": NOTHING_TO_JUDGE}
+    return value, {"lesions": len(lesions), "smallest_lesion_mm3": SMALLEST_LESION_MM3, **mean, **reason}
 
 
 @metric("lesions_kept", "1", "higher", operates_on="lesions", perfect=1.0)
@@ -54,14 +56,14 @@ def lesions_kept(
     Lesions are connected components (26 neighbours) of at least 30 mm³; visible ones differ from their ring by at
     least 5 % of the reference's range near the lesions. ``detail`` counts them and lists each one's retention.
     """
-    lesions = _lesions(mask, spacing)
+    lesions = find_lesions(mask, spacing)
     near = np.zeros(mask.shape, bool)
     for lesion in lesions:
         near[lesion.box] |= lesion.ring | lesion.body
     visible_from = FAINTEST_CONTRAST * float(np.ptp(np.percentile(reference[near], (0.5, 99.5)))) if lesions else 0.0
     retentions: list[float] = []
     for lesion in lesions:
-        contrasts = _contrasts(lesion, image, reference)
+        contrasts = lesion_contrast(lesion, image, reference)
         if contrasts is not None and abs(contrasts[1]) > visible_from:
             retentions.append(contrasts[0] / contrasts[1])
     kept = sum(retention >= KEPT_FRACTION for retention in retentions)
@@ -73,7 +75,9 @@ def lesions_kept(
         "smallest_lesion_mm3": SMALLEST_LESION_MM3,
         "retentions": [round(retention, 4) for retention in retentions],
     }
-    return (kept / len(retentions) if retentions else math.nan), detail
+    if not retentions:
+        return math.nan, {**detail, "reason": NOTHING_TO_JUDGE}
+    return kept / len(retentions), detail
 
 
 @metric("dice", "1", "higher", operates_on="labels", perfect=1.0)
@@ -85,18 +89,27 @@ def dice(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range:
     a, b = image[mask] != 0, reference[mask] != 0
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     overlap = int(np.count_nonzero(a & b))
-    return (2.0 * overlap / total if total else math.nan), {"overlap_voxels": overlap}
+    if not total:
+        return math.nan, {"overlap_voxels": 0, "reason": "neither array has a labelled voxel inside the mask"}
+    return 2.0 * overlap / total, {"overlap_voxels": overlap}
 
 
-class _Lesion:
+class Lesion:
     """One lesion and its ring, as boolean arrays inside a box of the image."""
 
     def __init__(self, box: tuple[slice, ...], body: np.ndarray, ring: np.ndarray) -> None:
         self.box, self.body, self.ring = box, body, ring
 
 
-def _lesions(mask: np.ndarray, spacing: Spacing) -> list[_Lesion]:
-    """Return the connected components of at least the smallest volume, each with its perilesional ring."""
+def find_lesions(mask: np.ndarray, spacing: Spacing) -> list[Lesion]:
+    """Return the connected components of at least the smallest volume, each with its perilesional ring.
+
+    Parameters
+    ----------
+    mask : bool ndarray, shape (K, J, I)
+    spacing : three floats
+        Along (i, j, k), mm.
+    """
     from scipy import ndimage
 
     array_spacing = spacing[::-1]
@@ -114,12 +127,12 @@ def _lesions(mask: np.ndarray, spacing: Spacing) -> list[_Lesion]:
             continue
         distance = ndimage.distance_transform_edt(~body, sampling=array_spacing)
         ring = (distance > RING_GAP_MM) & (distance <= RING_REACH_MM) & ~mask[box]
-        found.append(_Lesion(box, body, ring))
+        found.append(Lesion(box, body, ring))
     return found
 
 
-def _contrasts(lesion: _Lesion, image: np.ndarray, reference: np.ndarray) -> tuple[float, float] | None:
-    """Return the contrast in image and reference, or None where no ring tissue is left."""
+def lesion_contrast(lesion: Lesion, image: np.ndarray, reference: np.ndarray) -> tuple[float, float] | None:
+    """Return the lesion's contrast in image and reference, shape (K, J, I), or None where no ring tissue is left."""
     around = reference[lesion.box][lesion.ring]
     if around.size == 0:
         return None

@@ -10,8 +10,8 @@ from MRHarmonizationLib.metrics.base import MAD_OF_NORMAL, Outcome, Spacing, met
 
 #: Second-difference kernel; its product with itself along two axes is blind to planes and straight edges.
 SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
-#: Root of the summed squares of the two-axis kernel: what it does to the deviation of white noise.
-KERNEL_GAIN = float(np.sum(SECOND_DIFFERENCE**2))
+#: High-pass filter of the Daubechies wavelet with two vanishing moments, of unit energy.
+DAUBECHIES_2_HIGH_PASS = np.array([1 - 3**0.5, -(3 - 3**0.5), 3 + 3**0.5, -(1 + 3**0.5)]) / (4 * 2**0.5)
 #: Gaussian standard deviation, mm, that keeps voxel noise out of the gradients.
 GRADIENT_SIGMA_MM = 0.7
 #: Share of the mask's steepest voxels that count as edges.
@@ -29,18 +29,58 @@ def noise(image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range
     Source: Immerkær, Comput. Vis. Image Underst. 64:300 (1996), doi 10.1006/cviu.1996.0060, with the median of
     Donoho, IEEE Trans. Inf. Theory 41:613 (1995), doi 10.1109/18.382009.
     """
+    deviations = noise_deviations(image, mask)
+    largest = max(deviations.values(), default=math.nan)
+    return 100.0 * largest / data_range, {"deviation": largest, **deviations}
+
+
+@metric("noise_wavelet", "% of range", "lower", needs_reference=False, uses_data_range=True, on_request=True)
+def noise_wavelet(
+    image: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_range: float, spacing: Spacing
+) -> Outcome:
+    """Noise standard deviation from the finest diagonal wavelet coefficients, in percent of the intensity range.
+
+    Median absolute coefficient of the Daubechies wavelet of order 2 (high-pass along two axes, every shift) inside the
+    mask, divided by the normal distribution's MAD; in the three plane orientations, the largest reported, as for
+    ``noise``. Structure raises it more, correlated noise lowers it less than ``noise``.
+
+    Source: Donoho and Johnstone, Biometrika 81:425 (1994), doi 10.1093/biomet/81.3.425.
+    """
+    deviations = _plane_deviations(image, mask, DAUBECHIES_2_HIGH_PASS)
+    largest = max(deviations.values(), default=math.nan)
+    return 100.0 * largest / data_range, {"deviation": largest, **deviations}
+
+
+def noise_deviations(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Return the noise deviation estimated in each plane orientation; see :data:`noise`.
+
+    Parameters
+    ----------
+    image : ndarray, float64, shape (K, J, I)
+    mask : bool ndarray, shape (K, J, I)
+
+    Returns
+    -------
+    dict of str to float
+        Image units; without orientations in which an axis has fewer than three voxels.
+    """
+    return _plane_deviations(image, mask, SECOND_DIFFERENCE)
+
+
+def _plane_deviations(image: np.ndarray, mask: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
+    """Return the robust deviation behind a zero-sum kernel applied along both axes of each plane orientation."""
     from scipy import ndimage
 
+    gain = float(np.sum(kernel**2))  # of the two-axis kernel, on the deviation of white noise
     deviations: dict[str, float] = {}
     for name, axes in (("plane_ij", (2, 1)), ("plane_ik", (2, 0)), ("plane_jk", (1, 0))):
-        if any(image.shape[axis] < SECOND_DIFFERENCE.size for axis in axes):
+        if any(image.shape[axis] < kernel.size for axis in axes):
             continue
         filtered = image
         for axis in axes:
-            filtered = ndimage.correlate1d(filtered, SECOND_DIFFERENCE, axis=axis, mode="reflect")
-        deviations[name] = float(np.median(np.abs(filtered[mask]))) / (MAD_OF_NORMAL * KERNEL_GAIN)
-    largest = max(deviations.values(), default=math.nan)
-    return 100.0 * largest / data_range, {"deviation": largest, **deviations}
+            filtered = ndimage.correlate1d(filtered, kernel, axis=axis, mode="reflect")
+        deviations[name] = float(np.median(np.abs(filtered[mask]))) / (MAD_OF_NORMAL * gain)
+    return deviations
 
 
 @metric("sharpness", "1/mm", "higher", needs_reference=False, uses_data_range=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -11,7 +12,11 @@ from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.metrics.base import METRICS, Metric
 
 METRIC_NAMES = METRICS.names()
-IMAGE_REFERENCE_NAMES = [n for n, m in METRICS.items() if m.operates_on == "images" and m.needs_reference]
+IMAGE_NAMES = [n for n, m in METRICS.items() if m.operates_on == "images"]
+REFERENCE_NAMES = [n for n, m in METRICS.items() if m.needs_reference]
+IMAGE_REFERENCE_NAMES = [n for n in IMAGE_NAMES if n in REFERENCE_NAMES]
+#: Metrics of one image whose better direction follows its noise.
+NOISE_NAMES = ["noise", "noise_wavelet", "cnr"]
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
@@ -69,18 +74,82 @@ def test_identity_is_perfect(name, arrays):
     assert call(metric, arrays["truth"], arrays).value == pytest.approx(metric.perfect, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", METRIC_NAMES)
-def test_full_reference_metrics_have_a_perfect_value(name):
+@pytest.mark.parametrize("name", REFERENCE_NAMES)
+def test_nothing_is_better_than_identity(name, arrays):
     metric = METRICS.get(name)
-    assert not metric.needs_reference or metric.perfect is not None
+    assert metric.better in ("higher", "lower")
+    same, noisy = (call(metric, arrays["truth"] + s * arrays["noise"], arrays, **_range(metric)).value for s in (0, 12))
+    if name == "lesion_contrast_retention":  # noise may raise the contrast as well as lower it
+        assert abs(same - 1) < abs(noisy - 1)
+    else:
+        assert same >= noisy if metric.better == "higher" else same <= noisy
 
 
-@pytest.mark.parametrize("name", [*IMAGE_REFERENCE_NAMES, "noise"])
+@pytest.mark.parametrize("name", [*IMAGE_REFERENCE_NAMES, *NOISE_NAMES])
 def test_more_noise_is_worse(name, arrays):
     metric = METRICS.get(name)
     values = [call(metric, arrays["truth"] + s * arrays["noise"], arrays, **_range(metric)).value for s in (1, 4, 16)]
     better = values if metric.better == "higher" else [-value for value in values]
     assert better[0] > better[1] > better[2]
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_only_what_is_near_the_mask_counts(name, arrays):
+    metric = METRICS.get(name)
+    wide = {key: np.pad(value, 12, mode="constant" if value.dtype == bool else "edge") for key, value in arrays.items()}
+    image, spoilt = wide["truth"] + wide["noise"], wide["truth"] + wide["noise"]
+    border = np.pad(np.zeros([n - 8 for n in image.shape], bool), 4, constant_values=True)
+    spoilt[border] = np.random.default_rng(5).uniform(0, 1e4, np.count_nonzero(border))
+    first, second = call(metric, image, wide), call(metric, spoilt, wide)
+    assert second.value == pytest.approx(first.value, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_the_function_changes_none_of_its_arrays(name, arrays):
+    metric = METRICS.get(name)
+    image, truth = (frozen(a.astype(np.float64)) for a in (arrays["truth"] + arrays["noise"], arrays["truth"]))
+    mask = frozen(arrays["lesions"] > 0) if metric.operates_on == "lesions" else arrays["mask"]
+    if metric.operates_on == "labels":
+        image, truth = (frozen((a > 120).astype(np.float64)) for a in (image, truth))
+    value, _ = metric.function(image, truth if metric.needs_reference else image, mask, 150.0, (1.0, 1.0, 1.0))
+    assert math.isfinite(value)
+
+
+@pytest.mark.parametrize("constant", ["image", "reference", "both"])
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_constant_images_give_a_number_or_a_reason(name, constant, arrays):
+    metric = METRICS.get(name)
+    flat = np.zeros_like(arrays["truth"]) if metric.operates_on == "labels" else np.full_like(arrays["truth"], 7.0)
+    image = flat if constant in ("image", "both") else arrays["truth"]
+    arrays = {**arrays, "truth": flat} if constant in ("reference", "both") else arrays
+    problem, reason = "", ""
+    try:
+        measured = call(metric, image, arrays)
+    except InputError as error:
+        problem, reason = error.problem, error.remedy
+    else:
+        json.dumps(measured.to_dict(), allow_nan=False)
+        reason = measured.detail.get("reason", "") if math.isnan(measured.value) else "it has a value"
+    assert reason
+    assert not problem or any(word in problem for word in ("constant", "percentiles", "classes"))
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_result_is_strict_json(name, arrays):
+    measured = call(METRICS.get(name), arrays["truth"] + arrays["noise"], arrays)
+    assert json.loads(json.dumps(measured.to_dict(), allow_nan=False))["name"] == name
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_integers_and_coarse_spacings_are_measured(name, arrays):
+    metric = METRICS.get(name)
+    whole = {**arrays, "truth": frozen(np.round(arrays["truth"]).astype(np.int16))}
+    image = whole["truth"] + np.round(2 * arrays["noise"]).astype(np.int16)
+    as_float = {**whole, "truth": whole["truth"].astype(np.float64)}
+    spacing = (0.8, 0.8, 4.0)
+    measured = call(metric, image, whole, spacing_mm=spacing)
+    assert math.isfinite(measured.value)
+    assert measured.value == call(metric, image.astype(np.float64), as_float, spacing_mm=spacing).value
 
 
 @pytest.mark.parametrize("name", METRIC_NAMES)
@@ -128,7 +197,7 @@ def test_wrong_numbers_are_refused(name, arrays):
             call(metric, arrays["truth"], arrays, data_range=-1)
 
 
-@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.operates_on == "images"])
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_single_slice_is_measured(name, axis, arrays):
     metric = METRICS.get(name)
@@ -136,7 +205,7 @@ def test_single_slice_is_measured(name, axis, arrays):
     assert math.isfinite(call(metric, thin["truth"] + thin["noise"], thin).value)
 
 
-@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.operates_on == "images"])
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_scale_of_the_units_does_not_matter(name, arrays):
     metric = METRICS.get(name)
     noisy = arrays["truth"] + 5 * arrays["noise"]

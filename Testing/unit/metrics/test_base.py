@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from MRHarmonizationLib.core.errors import InputError
-from MRHarmonizationLib.metrics.base import Measurement, default_data_range
+from MRHarmonizationLib.metrics.base import METRICS, Measurement, default_data_range
 
 
 def test_data_range_is_that_of_the_percentiles_inside_the_mask():
@@ -38,3 +38,9 @@ def test_measurement_becomes_strict_json():
     assert str(Measurement("psnr", 31.256, "dB", "higher", 8)) == "psnr 31.26 dB"
     with pytest.raises(TypeError):
         measured.detail["more"] = 1
+
+
+def test_numbers_long_in_use_are_measured_without_asking():
+    shown = {name for name, metric in METRICS.items() if not metric.on_request}
+    assert shown >= {"psnr", "ssim", "nrmse", "mae", "correlation", "histogram_distance", "noise", "sharpness"}
+    assert shown.isdisjoint({"ms_ssim", "ssim_2d", "ssim_uniform", "noise_wavelet"})
