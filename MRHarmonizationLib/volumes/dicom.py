@@ -158,6 +158,27 @@ def read_series(folder: str | os.PathLike[str], uid: str | None = None) -> Volum
         return _read_files(series.files, f"{os.fspath(folder)} (series {series.uid})")
 
 
+def choose_series(source: str | os.PathLike[str], uid: str | None = None) -> SeriesInfo:
+    """Return the one series of a folder, or of a file that holds a whole volume or more.
+
+    Parameters
+    ----------
+    source : path-like
+    uid : str, optional
+        SeriesInstanceUID; may be left out where there is one series.
+
+    Raises
+    ------
+    InputError
+        No series, several without ``uid``, an unknown ``uid``; a file that is not DICOM or is one slice of a series.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return _choose(list_series(path), uid, source)
+    with quiet_pydicom():
+        return _choose([_series_of_file(path)], uid, source)
+
+
 def read_file(path: str | os.PathLike[str], uid: str | None = None) -> Volume:
     """Read one enhanced multi-frame DICOM file as a volume; see :func:`read_series`.
 
@@ -173,10 +194,11 @@ def read_file(path: str | os.PathLike[str], uid: str | None = None) -> Volume:
         As :func:`read_series`; also a classic file, which is one slice of a series.
     """
     with quiet_pydicom():
-        return _read_file(Path(path), uid)
+        series = _choose([_series_of_file(Path(path))], uid, path)
+        return _read_files(series.files, os.fspath(path))
 
 
-def _read_file(source: Path, uid: str | None) -> Volume:
+def _series_of_file(source: Path) -> SeriesInfo:
     common.file_size(source)
     if not looks_like_dicom(source):
         with open(source, "rb") as stream:
@@ -188,8 +210,7 @@ def _read_file(source: Path, uid: str | None) -> Volume:
         raise common.refusal(source, f"is a DICOM object without a placed image ({kind})", "choose an image series")
     if not count_of(dataset, "NumberOfFrames", default=0) and not is_mosaic(dataset):
         raise common.refusal(source, "is one slice of a DICOM series", "give the folder that holds all its slices")
-    _choose([_series_info(text_of(dataset, "SeriesInstanceUID"), [(source, dataset)])], uid, source)
-    return _read_files((source,), os.fspath(source))
+    return _series_info(text_of(dataset, "SeriesInstanceUID"), [(source, dataset)])
 
 
 def _scans_below(root: Path) -> dict[str, list[tuple[Path, Dataset]]]:

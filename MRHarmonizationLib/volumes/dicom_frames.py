@@ -107,7 +107,7 @@ class Frame:
     labels: dict[str, str]
 
 
-def read_object(path: Path, keywords: Sequence[str]) -> Dataset:
+def read_object(path: Path, keywords: Sequence[str], private: Sequence[int] = ()) -> Dataset:
     """Read some attributes of a DICOM object, and nothing after the last of them.
 
     Parameters
@@ -115,6 +115,8 @@ def read_object(path: Path, keywords: Sequence[str]) -> Dataset:
     path : Path
     keywords : sequence of str
         DICOM keywords of the outermost level; sequences are read whole.
+    private : sequence of int
+        Tags without a keyword that are read too.
 
     Raises
     ------
@@ -125,10 +127,12 @@ def read_object(path: Path, keywords: Sequence[str]) -> Dataset:
     from pydicom.filereader import read_partial
 
     tags = [tag for tag in map(tag_for_keyword, ("SpecificCharacterSet", *keywords)) if tag is not None]
+    tags.extend(private)
+    last = max(tags)
     passed: list[int] = []
 
     def stop(tag: int, *_: Any) -> bool:
-        if tag > max(tags):
+        if tag > last:
             passed.append(tag)
         return bool(passed)
 
@@ -338,7 +342,7 @@ def _find(dataset: Dataset, groups: tuple[Any, ...], keyword: str, group: str) -
 def _required(
     dataset: Dataset, groups: tuple[Any, ...], keyword: str, group: str, count: int, where: Path
 ) -> np.ndarray:
-    values = _numbers(_find(dataset, groups, keyword, group), count)
+    values = numbers_of(_find(dataset, groups, keyword, group), count)
     if values is None:
         raise common.refusal(
             where, f"has no usable {keyword}: it does not say where it lies", "choose a series of slices"
@@ -346,7 +350,7 @@ def _required(
     return values
 
 
-def _numbers(value: Any, count: int) -> np.ndarray | None:
+def numbers_of(value: Any, count: int) -> np.ndarray | None:
     """Return finite numbers as float64 (count,), None where there are none or not as many."""
     try:
         numbers = np.array([float(number) for number in value], float)

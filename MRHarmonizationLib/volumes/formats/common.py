@@ -6,6 +6,7 @@ import io
 import math
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +55,15 @@ def several_volumes(path: str | os.PathLike[str], count: int, axes: str) -> Inpu
     )
 
 
+def single_volume(path: str | os.PathLike[str], axes: str) -> InputError:
+    """Return the error that a file holds one volume where a diffusion series is needed."""
+    return refusal(
+        path,
+        f"is 3-D ({axes}): it holds one volume, expected a diffusion series of several",
+        "choose the 4-D file of the series",
+    )
+
+
 def several_values(path: str | os.PathLike[str], count: int, kind: str) -> InputError:
     """Return the error that a file holds colours, vectors or complex numbers."""
     return refusal(
@@ -90,7 +100,7 @@ def make_grid(path: str | os.PathLike[str], shape: tuple[int, int, int], affine:
 
 
 def read_values(
-    stream: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype, path: str | os.PathLike[str], available: int
+    stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, path: str | os.PathLike[str], available: int
 ) -> np.ndarray:
     """Read exactly the voxels of a volume.
 
@@ -98,7 +108,7 @@ def read_values(
     ----------
     stream : binary stream
         Placed at the first voxel; may decompress.
-    shape : (K, J, I)
+    shape : tuple of int
     dtype : dtype
         Of the stored samples, with their byte order.
     path : path-like
@@ -170,6 +180,12 @@ def storable(array: np.ndarray, format_name: str, supported: tuple[str, ...]) ->
 
 def deflated(array: np.ndarray, prefix: bytes = b"", gzip_wrapper: bool = False) -> bytes:
     """Return the compressed bytes of a prefix and an array's samples, in a zlib or a gzip wrapper."""
+    return deflated_parts([array], prefix, gzip_wrapper)
+
+
+def deflated_parts(arrays: Iterable[np.ndarray], prefix: bytes = b"", gzip_wrapper: bool = False) -> bytes:
+    """Return the compressed bytes of a prefix and of several arrays' samples, one after the other."""
     deflate = zlib.compressobj(COMPRESSION_LEVEL, wbits=31 if gzip_wrapper else 15)
-    samples = array.reshape(-1).view(np.uint8).data
-    return b"".join((deflate.compress(prefix), deflate.compress(samples), deflate.flush()))
+    parts = [deflate.compress(prefix)]
+    parts.extend(deflate.compress(array.reshape(-1).view(np.uint8).data) for array in arrays)
+    return b"".join((*parts, deflate.flush()))

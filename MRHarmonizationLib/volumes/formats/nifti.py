@@ -13,6 +13,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,6 +22,7 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import OutputError
 from MRHarmonizationLib.volumes.formats import common
+from MRHarmonizationLib.volumes.formats.quaternions import nearest_rotation, quaternion_of, rotation_of
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -68,6 +70,8 @@ _DTYPES = {
     256: "int8", 512: "uint16", 768: "uint32", 1024: "int64", 1280: "uint64",
 }  # fmt: skip
 _CODES = {name: code for code, name in _DTYPES.items()}
+#: Sample types that can be written.
+SAMPLE_TYPES = tuple(_CODES)
 #: Datatype codes of several values per voxel: number and kind.
 _COMPOUND = {
     32: (2, "complex"), 1792: (2, "complex"), 2048: (2, "complex"), 128: (3, "RGB colour"), 2304: (4, "RGBA colour"),
@@ -137,7 +141,7 @@ class NiftiHeader:
         if self.pixdim[0] < 0:
             spacing[2] = -spacing[2]
         affine = np.eye(4)
-        affine[:3, :3] = _rotation_of(np.array(self.quatern, float)) * spacing * self.unit_mm
+        affine[:3, :3] = rotation_of(np.array(self.quatern, float)) * spacing * self.unit_mm
         affine[:3, 3] = np.array(self.qoffset, float) * self.unit_mm
         return affine
 
@@ -163,15 +167,31 @@ def read(path: Path) -> Volume:
     ResourceError
         Too large for the memory.
     """
+    header, grid, array = read_samples(path, _shape)
+    description = header.descrip.split(b"\0")[0].decode("latin-1").strip()
+    return Volume(array, grid, metadata={"description": description} if description else {})
+
+
+def read_samples(
+    path: Path, shape_of: Callable[[NiftiHeader, Path], tuple[int, ...]]
+) -> tuple[NiftiHeader, Grid, np.ndarray]:
+    """Read the header, the grid and the scaled voxels of a file; refusals as :func:`read`.
+
+    Parameters
+    ----------
+    path : Path
+    shape_of : callable
+        Says from the header which shape the voxels have, ending with (K, J, I), or refuses it.
+    """
     size = common.file_size(path)
     with open(path, "rb") as file:
         compressed = file.read(2) == _GZIP_MAGIC
         file.seek(0)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
         header = parse_header(_read_up_to(stream, _HEADER_BYTES[2], path), path)
-        shape = _shape(header, path)
+        shape = shape_of(header, path)
         dtype = _dtype(header, path)
-        grid = _grid(header, shape, path)
+        grid = _grid(header, (shape[-3], shape[-2], shape[-1]), path)
         offset = _voxel_offset(header, path)
         if offset > size and not compressed:
             raise common.damaged(path, f"has {size} bytes, its first voxel is at byte {offset}")
@@ -180,9 +200,7 @@ def read(path: Path) -> Volume:
         stored = common.read_values(stream, shape, dtype, path, available)
         if compressed:
             common.check_gzip_end(stream, path)
-    description = header.descrip.split(b"\0")[0].decode("latin-1").strip()
-    metadata = {"description": description} if description else {}
-    return Volume(_scaled(stored, header, path), grid, metadata=metadata)
+    return header, grid, _scaled(stored, header, path)
 
 
 def parse_header(data: bytes, path: str | os.PathLike[str]) -> NiftiHeader:
@@ -224,15 +242,39 @@ def encode(volume: Volume, compress: bool) -> bytes:
 
     Volumes with axes longer than 32767 voxels are refused with OutputError. Metadata is not stored.
     """
-    array = common.storable(volume.array, "NIfTI", tuple(_CODES))
-    size = volume.grid.size_ijk
-    if max(size) > _LARGEST_SIZE_1:
-        raise OutputError(f"NIfTI-1 cannot hold {size} voxels (at most {_LARGEST_SIZE_1} per axis)", "write .nrrd")
-    rotation, handedness = _nearest_rotation(volume.grid.directions)
+    array = common.storable(volume.array, "NIfTI", SAMPLE_TYPES)
+    header = encode_header(volume.grid, array.dtype)
+    if compress:
+        return common.deflated(array, prefix=header, gzip_wrapper=True)
+    return header + array.tobytes()
+
+
+def encode_header(grid: Grid, dtype: np.dtype, volumes: int = 1) -> bytes:
+    """Return the 352 bytes before the voxels: sform exact to float32, qform the nearest rotation, both "scanner".
+
+    Parameters
+    ----------
+    grid : Grid
+    dtype : dtype
+        Little-endian, of one of the supported types.
+    volumes : int
+        Number of volumes; more than one make the file 4-D.
+
+    Raises
+    ------
+    OutputError
+        An axis longer than 32767.
+    """
+    size = grid.size_ijk
+    if max(*size, volumes) > _LARGEST_SIZE_1:
+        raise OutputError(
+            f"NIfTI-1 cannot hold {size} voxels x {volumes} (at most {_LARGEST_SIZE_1} per axis)", "write .nrrd"
+        )
+    rotation, handedness = nearest_rotation(grid.directions)
     values: dict[str, tuple[Any, ...]] = {
-        "dim": (3, *size, 1, 1, 1, 1),
-        "datatype": (_CODES[array.dtype.newbyteorder("=").name],),
-        "pixdim": (handedness, *volume.grid.spacing_mm, 1.0, 0.0, 0.0, 0.0),
+        "dim": (3 if volumes == 1 else 4, *size, volumes, 1, 1, 1),
+        "datatype": (_CODES[dtype.newbyteorder("=").name],),
+        "pixdim": (handedness, *grid.spacing_mm, 1.0, 0.0, 0.0, 0.0),
         "vox_offset": (352.0,),
         "scl_slope": (1.0,),
         "scl_inter": (0.0,),
@@ -240,19 +282,17 @@ def encode(volume: Volume, compress: bool) -> bytes:
         "descrip": (b"",),
         "qform_code": (1,),
         "sform_code": (1,),
-        "quatern": tuple(_quaternion_of(rotation)),
-        "qoffset": tuple(volume.grid.origin_ras),
-        "srow": tuple(volume.grid.affine[:3].ravel()),
+        "quatern": tuple(quaternion_of(rotation)),
+        "qoffset": tuple(grid.origin_ras),
+        "srow": tuple(grid.affine[:3].ravel()),
     }
     header = bytearray(352)
     struct.pack_into("<i", header, 0, _HEADER_BYTES[1])
     for name, (start, code) in _FIELDS_1.items():
         struct.pack_into(f"<{code}", header, start, *values[name])
-    struct.pack_into("<h", header, 72, array.dtype.itemsize * 8)
+    struct.pack_into("<h", header, 72, dtype.itemsize * 8)
     struct.pack_into("4s", header, _MAGIC[1][0], _MAGIC[1][1])
-    if compress:
-        return common.deflated(array, prefix=bytes(header), gzip_wrapper=True)
-    return bytes(header) + array.tobytes()
+    return bytes(header)
 
 
 def _read_up_to(stream: BinaryIO, count: int, path: Path) -> bytes:
@@ -345,49 +385,3 @@ def _scaled(stored: np.ndarray, header: NiftiHeader, path: Path) -> np.ndarray:
     for plane, source in zip(scaled, stored, strict=True):
         plane[...] = source.astype(np.float64) * slope + inter
     return scaled
-
-
-def _rotation_of(bcd: np.ndarray) -> np.ndarray:
-    """Rotation matrix of the unit quaternion (a, b, c, d) with a >= 0 left out (nifti1.h, quatern_to_mat44)."""
-    squared = float(bcd @ bcd)
-    if not squared < 1.0 + 1e-4:
-        return np.full((3, 3), np.nan)
-    if squared > 1.0 - 1e-7:
-        b, c, d = bcd / math.sqrt(squared)
-        a = 0.0
-    else:
-        b, c, d = bcd
-        a = math.sqrt(1.0 - squared)
-    return np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-
-
-def _nearest_rotation(directions: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the rotation nearest to three directions, the third reversed if they are left-handed, and the sign."""
-    left, _, right = np.linalg.svd(directions)
-    nearest = left @ right
-    sign = 1.0 if np.linalg.det(nearest) > 0 else -1.0
-    return nearest * np.array([1.0, 1.0, sign]), sign
-
-
-def _quaternion_of(rotation: np.ndarray) -> np.ndarray:
-    """Return (b, c, d) of the unit quaternion with a >= 0 of a rotation matrix.
-
-    The largest eigenvector of Bar-Itzhack's matrix is stable for every angle (J. Guid. Control Dyn. 23:1085, 2000).
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    symmetric = np.array(
-        [
-            [xx + yy + zz, zy - yz, xz - zx, yx - xy],
-            [zy - yz, xx - yy - zz, xy + yx, xz + zx],
-            [xz - zx, xy + yx, yy - xx - zz, yz + zy],
-            [yx - xy, xz + zx, yz + zy, zz - xx - yy],
-        ]
-    )
-    quaternion = np.linalg.eigh(symmetric)[1][:, -1]
-    return np.asarray(quaternion[1:] * (1.0 if quaternion[0] >= 0 else -1.0))

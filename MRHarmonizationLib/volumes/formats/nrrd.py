@@ -11,6 +11,8 @@ import itertools
 import math
 import os
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import OutputError
 from MRHarmonizationLib.volumes.formats import common
+from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.volume import Volume
 
 #: The first name of each sample type is the one written.
@@ -33,6 +36,8 @@ _TYPES = {
     "float32": ("float",),
     "float64": ("double",),
 }
+#: Sample types that can be written.
+SAMPLE_TYPES = tuple(_TYPES)
 _DTYPES = {name: dtype for dtype, names in _TYPES.items() for name in names}
 
 #: Kinds of axes along which lie positions, not values of one voxel or points in time.
@@ -41,7 +46,7 @@ _SPATIAL_KINDS = ("domain", "space", "???", "none")
 _SERIES_KINDS = ("time", "list")
 
 #: Signs that turn each named space into RAS; those not named here are taken as LPS, as ITK does.
-_TO_RAS = {
+_TO_RAS: dict[str, tuple[int, int, int]] = {
     "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
     "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
 }  # fmt: skip
@@ -63,17 +68,54 @@ def read(path: Path) -> Volume:
     ResourceError
         Too large for the memory.
     """
+    content = read_samples(path, _spatial_axes)
+    return Volume(content.array, content.grid, metadata=content.metadata)
+
+
+@dataclass(frozen=True)
+class NrrdContent:
+    """What an NRRD file holds.
+
+    Attributes
+    ----------
+    fields : dict of str to str
+        Header fields, names in lower case.
+    metadata : dict of str to str
+        Key:=value pairs.
+    grid : Grid
+    array : ndarray
+        Voxels, the axes asked for, slowest first.
+    """
+
+    fields: dict[str, str]
+    metadata: dict[str, str]
+    grid: Grid
+    array: np.ndarray
+
+
+def read_samples(path: Path, axes_of: Callable[[_Fields, Path], list[int]]) -> NrrdContent:
+    """Read header, grid and voxels of a file; refusals as :func:`read`.
+
+    Parameters
+    ----------
+    path : Path
+    axes_of : callable
+        Says from the header fields which axes of the file are i, j, k and, if there is one, the volumes; or refuses
+        them. All others have one entry.
+    """
     common.file_size(path)
     with open(path, "rb") as stream:
         fields, metadata, header_end = _read_header(stream, path)
-    axes = _spatial_axes(fields, path)
-    sizes = _integers(fields, "sizes", path)
-    shape = (sizes[axes[2]], sizes[axes[1]], sizes[axes[0]])
-    grid = common.make_grid(path, shape, _affine(fields, axes, path), "space directions")
+    axes = axes_of(fields, path)
+    sizes = axis_sizes(fields, path)
+    affine = np.diag([*to_ras_signs(fields), 1]) @ _affine(fields, axes[:3], path)
+    grid = common.make_grid(path, (sizes[axes[2]], sizes[axes[1]], sizes[axes[0]]), affine, "space directions")
     dtype = _dtype(fields, path)
     data_path = _data_path(fields, path)
-    array = _read_samples(data_path, header_end if data_path == path else 0, fields, shape, dtype)
-    return Volume(array, grid, metadata=metadata)
+    stored = _read_samples(data_path, header_end if data_path == path else 0, fields, tuple(sizes[::-1]), dtype)
+    single = [axis for axis in range(len(sizes)) if axis not in axes]
+    ordered = stored.transpose([len(sizes) - 1 - axis for axis in (*single, *axes[::-1])])
+    return NrrdContent(fields, metadata, grid, ordered[(0,) * len(single)])
 
 
 def encode(volume: Volume) -> bytes:
@@ -84,23 +126,40 @@ def encode(volume: Volume) -> bytes:
     OutputError
         A metadata key that NRRD cannot hold, or an unsupported sample type.
     """
-    array = common.storable(volume.array, "NRRD", tuple(_TYPES))
-    lps = np.diag([*_LPS_TO_RAS, 1]) @ volume.grid.affine + 0.0
+    array = common.storable(volume.array, "NRRD", SAMPLE_TYPES)
+    return encode_header(volume.grid, array.dtype, volume.metadata) + common.deflated(array, gzip_wrapper=True)
+
+
+def encode_header(grid: Grid, dtype: np.dtype, metadata: Mapping[str, str], volumes: int = 0) -> bytes:
+    """Return the header of a gzip-compressed, little-endian file in LPS, empty line included.
+
+    Parameters
+    ----------
+    grid : Grid
+    dtype : dtype
+    metadata : mapping of str to str
+        Written as key:=value pairs.
+    volumes : int
+        Number of volumes along a fourth, slowest axis; 0 for a three-dimensional file. Directions of a series are in
+        the file's space (its measurement frame is the identity).
+    """
+    lps = np.diag([*_LPS_TO_RAS, 1]) @ grid.affine + 0.0
+    series = volumes > 0
     lines = [
         "NRRD0005",
-        f"type: {_TYPES[array.dtype.newbyteorder('=').name][0]}",
-        "dimension: 3",
+        f"type: {_TYPES[dtype.newbyteorder('=').name][0]}",
+        f"dimension: {4 if series else 3}",
         "space: left-posterior-superior",
-        f"sizes: {' '.join(str(n) for n in volume.grid.size_ijk)}",
-        f"space directions: {' '.join(_vector_text(column) for column in lps[:3, :3].T)}",
-        "kinds: domain domain domain",
+        f"sizes: {' '.join(str(n) for n in (*grid.size_ijk, *([volumes] if series else [])))}",
+        f"space directions: {' '.join(_vector_text(column) for column in lps[:3, :3].T)}{' none' if series else ''}",
+        f"kinds: domain domain domain{' list' if series else ''}",
         "endian: little",
         "encoding: gzip",
         f"space origin: {_vector_text(lps[:3, 3])}",
-        *(_key_value(key, value) for key, value in volume.metadata.items()),
+        *(["measurement frame: (1,0,0) (0,1,0) (0,0,1)"] if series else []),
+        *(_key_value(key, value) for key, value in metadata.items()),
     ]
-    header = "\n".join(lines) + "\n\n"
-    return header.encode("utf-8") + common.deflated(array, gzip_wrapper=True)
+    return ("\n".join(lines) + "\n\n").encode("utf-8")
 
 
 def _vector_text(values: np.ndarray) -> str:
@@ -144,7 +203,9 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[_Fields, dict[str, str],
     raise common.damaged(path, "ends inside its header")
 
 
-def _integers(fields: _Fields, name: str, path: Path) -> list[int]:
+def axis_sizes(fields: _Fields, path: Path) -> list[int]:
+    """Return the size of each axis, fastest first."""
+    name = "sizes"
     try:
         values = [int(word) for word in fields[name].split()]
     except (KeyError, ValueError):
@@ -163,12 +224,12 @@ def _rank(fields: _Fields) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _directions(fields: _Fields, path: Path) -> list[list[float] | None]:
+def axis_directions(fields: _Fields, path: Path) -> list[list[float] | None]:
     """Return the vector of each axis, None where it is not in space."""
     rank = _rank(fields)
     if "space directions" in fields:
         words = re.findall(r"\([^)]*\)|\S+", fields["space directions"])
-        vectors = [None if word.lower() == "none" else _vector_of(word) for word in words]
+        vectors = [None if word.lower() == "none" else vector_of(word) for word in words]
     else:
         words = fields.get("spacings", " ".join(["1"] * rank)).split()
         kinds = fields.get("kinds", " ".join(["domain"] * rank)).lower().split()
@@ -191,8 +252,8 @@ def _directions(fields: _Fields, path: Path) -> list[list[float] | None]:
 
 def _spatial_axes(fields: _Fields, path: Path) -> list[int]:
     """Return the three axes in space, fastest first; all others must have one entry."""
-    sizes = _integers(fields, "sizes", path)
-    axes = [axis for axis, vector in enumerate(_directions(fields, path)) if vector is not None]
+    sizes = axis_sizes(fields, path)
+    axes = [axis for axis, vector in enumerate(axis_directions(fields, path)) if vector is not None]
     kinds = fields.get("kinds", "").lower().split()
     axes, beyond = axes[:3], axes[3:]
     for axis, size in enumerate(sizes):
@@ -210,7 +271,7 @@ def _spatial_axes(fields: _Fields, path: Path) -> list[int]:
 
 
 def _affine(fields: _Fields, axes: list[int], path: Path) -> np.ndarray:
-    directions = _directions(fields, path)
+    directions = axis_directions(fields, path)
     affine = np.eye(4)
     if any(len(directions[axis] or ()) != 3 for axis in axes):
         raise common.refusal(
@@ -222,15 +283,20 @@ def _affine(fields: _Fields, axes: list[int], path: Path) -> np.ndarray:
     for name in ("axis mins", "axismins"):
         if name in fields and "space origin" not in fields:
             raise common.refusal(path, f"is placed by {name}: {fields[name]}", "save it with a space origin")
-    origin = _vector_of(fields.get("space origin", "(0,0,0)"))
+    origin = vector_of(fields.get("space origin", "(0,0,0)"))
     if len(origin) != 3 or not all(math.isfinite(value) for value in origin):
         raise common.refusal(path, f"space origin is {fields.get('space origin')}", "correct the image header")
     affine[:3, 3] = origin
-    signs = _TO_RAS.get(fields.get("space", "").lower(), _LPS_TO_RAS)
-    return np.asarray(np.diag([*signs, 1]) @ affine)
+    return affine
 
 
-def _vector_of(word: str) -> list[float]:
+def to_ras_signs(fields: _Fields) -> tuple[int, int, int]:
+    """Return the signs that turn coordinates of the file's space into RAS."""
+    return _TO_RAS.get(fields.get("space", "").lower(), _LPS_TO_RAS)
+
+
+def vector_of(word: str) -> list[float]:
+    """Return the numbers of a vector such as '(1,0,0)', NaN for what is none."""
     return [_number(part) for part in word.strip("()").split(",")]
 
 
@@ -269,7 +335,7 @@ def _skip(fields: _Fields, name: str, path: Path) -> int:
     return int(value)
 
 
-def _read_samples(path: Path, start: int, fields: _Fields, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+def _read_samples(path: Path, start: int, fields: _Fields, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     encoding = fields.get("encoding", "").lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise common.refusal(path, f"encoding {encoding!r} is not supported", "save it with encoding gzip or raw")
