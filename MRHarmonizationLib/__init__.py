@@ -27,6 +27,10 @@ _HOME_OF_NAME = {
     "EnhanceResult": "inference.enhance",
     "enhance": "inference.enhance",
     "enhance_file": "inference.file_operations",
+    "HarmonizeRequest": "inference.harmonize",
+    "HarmonizeResult": "inference.harmonize",
+    "harmonize": "inference.harmonize",
+    "harmonize_file": "inference.harmonize_files",
     "undo": "inference.undo",
     "undo_file": "inference.file_operations",
     "compare": "inference.compare",
@@ -40,6 +44,8 @@ __all__ = [
     "EnhanceRequest",
     "EnhanceResult",
     "Grid",
+    "HarmonizeRequest",
+    "HarmonizeResult",
     "MRHarmonizationError",
     "Progress",
     "Volume",
@@ -48,6 +54,8 @@ __all__ = [
     "enhance",
     "enhance_file",
     "get_model",
+    "harmonize",
+    "harmonize_file",
     "list_models",
     "read_volume",
     "undo",
@@ -61,6 +69,8 @@ if TYPE_CHECKING:
     from MRHarmonizationLib.inference.compare import compare
     from MRHarmonizationLib.inference.enhance import EnhanceRequest, EnhanceResult, enhance
     from MRHarmonizationLib.inference.file_operations import enhance_file, undo_file
+    from MRHarmonizationLib.inference.harmonize import HarmonizeRequest, HarmonizeResult, harmonize
+    from MRHarmonizationLib.inference.harmonize_files import harmonize_file
     from MRHarmonizationLib.inference.undo import undo
     from MRHarmonizationLib.volumes.files import read_volume, write_volume
     from MRHarmonizationLib.volumes.grid import Grid

@@ -41,7 +41,7 @@ EXIT_CODES: Mapping[int, str] = {
 
 UNEXPECTED_EXIT_CODE = 1
 
-EXTRA_OF_PACKAGE: Mapping[str, str] = {"torch": "torch", "onnx": "torch", "highdicom": "dicom"}
+EXTRA_OF_PACKAGE: Mapping[str, str] = {"torch": "torch", "onnx": "torch", "highdicom": "dicom", "sklearn": "laboratory"}
 """Optional package → the extra of this project that brings it."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,4 +1,4 @@
-"""Draw the logo and the module icons: a head slice, coarse on the left, clear on the right.
+"""Draw the logo and the module icons: a head slice, coarse on the left, clear on the right; in squares for Compare.
 
 Run from anywhere; needs numpy, scipy and Pillow (which matplotlib brings along)::
 
@@ -18,6 +18,8 @@ LOGO_PX = 256
 ICON_PX = 128
 OVERSAMPLING = 4
 COARSE_PIXELS = 15
+CHECKERED = {"MRHarmonizationCompare"}
+"""Modules whose icon shows coarse and clear in a checkerboard of four squares."""
 """Width of the coarse half's pixels: the head is about this many of them wide."""
 
 NIGHT = np.array([14, 22, 44]) / 255
@@ -92,7 +94,15 @@ def tint(values: np.ndarray, bright: np.ndarray) -> np.ndarray:
     return low + (np.ones(3) - low) * np.clip((v - 0.6) / 0.4, 0, 1) * 0.92
 
 
-def draw(size: int, seed: int = 4) -> Image.Image:
+def coarse_share(x: np.ndarray, y: np.ndarray, size: int, checkered: bool) -> np.ndarray:
+    """Return where the coarse head is shown: 1 on the left, or in two of four squares, with soft edges."""
+    columns, rows = soft(x, size), soft(y, size)
+    if not checkered:
+        return columns
+    return columns * (1 - rows) + rows * (1 - columns)
+
+
+def draw(size: int, seed: int = 4, checkered: bool = False) -> Image.Image:
     """Return the logo, ``size`` pixels square, RGBA with rounded transparent corners."""
     big = size * OVERSAMPLING
     x, y = coordinates(big)
@@ -103,7 +113,7 @@ def draw(size: int, seed: int = 4) -> Image.Image:
     glow = np.exp(-((np.hypot(x / 0.8, y / 0.92)) ** 4))[..., None]
     tile = tile + 0.10 * glow * TEAL
 
-    left = soft(x, big)[..., None]
+    left = coarse_share(x, y, big, checkered)[..., None]
     values = coarse * left[..., 0] + slice_image * (1 - left[..., 0])
     inside_fine = soft(np.hypot(x / 0.66, (y - 0.01) / 0.80) - 1.0, big)
     inside = (coarse > 0) * left[..., 0] + inside_fine * (1 - left[..., 0])
@@ -115,7 +125,8 @@ def draw(size: int, seed: int = 4) -> Image.Image:
     halo = np.exp(-((x / 0.045) ** 2)) * soft(np.abs(y) - 0.90, big) * 0.35
     handle = soft(np.hypot(x, y + 0.60) - 0.085, big)
     arrows = soft(np.maximum(np.abs(np.abs(x) - 0.036) - 0.020, np.abs(y + 0.60) - (0.058 - np.abs(x)) * 0.9), big)
-    for cover, colour in ((halo, TEAL), (line, np.ones(3)), (handle, np.ones(3)), (arrows * handle, NIGHT)):
+    sweep = ((halo, TEAL), (line, np.ones(3)), (handle, np.ones(3)), (arrows * handle, NIGHT))
+    for cover, colour in () if checkered else sweep:
         picture = picture * (1 - cover[..., None]) + colour * cover[..., None]
 
     corner = 0.22
@@ -129,12 +140,12 @@ def main() -> None:
     """Write the extension's logo and an icon for every module folder."""
     logo = draw(LOGO_PX)
     logo.save(ROOT / "MRHarmonization.png", optimize=True)
-    icon = draw(ICON_PX)
+    icons = {checkered: draw(ICON_PX, checkered=checkered) for checkered in (False, True)}
     for module in sorted((ROOT / "MRHarmonization").iterdir()):
         if (module / "Resources").is_dir():
             folder = module / "Resources" / "Icons"
             folder.mkdir(parents=True, exist_ok=True)
-            icon.save(folder / f"{module.name}.png", optimize=True)
+            icons[module.name in CHECKERED].save(folder / f"{module.name}.png", optimize=True)
 
 
 if __name__ == "__main__":

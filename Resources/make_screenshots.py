@@ -1,4 +1,4 @@
-"""Make the pictures of the panel: run it on the sample as a user would, with the published model.
+"""Make the pictures of the panels: run them on the sample as a user would, with the published model.
 
     python Resources/make_screenshots.py [--out Resources]
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE = ROOT / "MRHarmonization" / "MRHarmonizationEnhance" / "MRHarmonizationEnhance.py"
+MODULES = ("MRHarmonizationEnhance", "MRHarmonizationCompare")
+#: Curve shown in the picture of MR Compare.
+SHOWN_CURVE = "psd_radial"
 WINDOW = (1600, 1000)
 LONGEST_RUN_S = 1800
 
@@ -23,32 +25,55 @@ LONGEST_RUN_S = 1800
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "Resources", help="folder of panel_enhance.png")
+    parser.add_argument("--out", type=Path, default=ROOT / "Resources", help="folder of the pictures")
     options = parser.parse_args()
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
     from slicerhost import Host
 
     host = Host(size=WINDOW)
-    host.load_module(str(MODULE))
+    for name in MODULES:
+        host.load_module(str(ROOT / "MRHarmonization" / name / f"{name}.py"), select=False)
     host.startup_completed()
-    panel = host.widget("MRHarmonizationEnhance")
-    host.click(panel.ui.sampleButton)
-    run(host, panel)
-    print(host.grab(options.out / "panel_enhance.png"))
+    print(enhance(host, options.out / "panel_enhance.png"))
+    print(compare(host, options.out / "panel_compare.png"))
     host.close()
     if host.problems:
         raise SystemExit(f"the host had problems: {host.problems}")
 
 
-def run(host: Any, panel: Any) -> None:
-    """Press Apply and wait for the result and its measurements."""
-    host.click(panel.ui.applyButton)
-    if not host.wait(lambda: panel.run.task is None, LONGEST_RUN_S):
-        raise SystemExit("the run did not end")
+def enhance(host: Any, path: Path) -> Path:
+    """Enhance the sample, with the scan it was made from as reference."""
+    host.select("MRHarmonizationEnhance")
+    panel = host.widget("MRHarmonizationEnhance")
+    host.click(panel.ui.sampleButton)
+    run(host, panel)
     if panel.ui.outputSelector.currentNode() is None:
         raise SystemExit(panel.ui.statusLabel.text)
     host.wait(lambda: not panel.comparison.is_measuring, LONGEST_RUN_S)
+    return Path(host.grab(path))
+
+
+def compare(host: Any, path: Path) -> Path:
+    """Compare the scan with its result, which the panel offers by itself, and look at the spectrum."""
+    panel, enhanced = host.widget("MRHarmonizationCompare"), host.widget("MRHarmonizationEnhance")
+    host.select("MRHarmonizationCompare")
+    panel.ui.referenceSelector.setCurrentNode(enhanced.ui.referenceSelector.currentNode())
+    run(host, panel)
+    if panel.ui.resultSelector.currentNode() is None:
+        raise SystemExit(panel.ui.statusLabel.text)
+    panel.ui.curveComboBox.setCurrentIndex(panel.ui.curveComboBox.findData(SHOWN_CURVE))
+    panel.ui.imagesSection.collapsed = True
+    host.click(panel.ui.checkerButton)
+    host.wait(lambda: not panel.views.is_working, LONGEST_RUN_S)
+    return Path(host.grab(path))
+
+
+def run(host: Any, panel: Any) -> None:
+    """Press Apply and wait for the end."""
+    host.click(panel.ui.applyButton)
+    if not host.wait(lambda: panel.run.task is None, LONGEST_RUN_S):
+        raise SystemExit("the run did not end")
 
 
 if __name__ == "__main__":

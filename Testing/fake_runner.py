@@ -1,4 +1,4 @@
-"""A stand-in for the process that enhances: does something simple at once, in steps, and can be told to fail."""
+"""A stand-in for the process that enhances or compares: does something simple at once, and can be told to fail."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
+from MRHarmonizationLib.inference.curves import Curve, Series
 from MRHarmonizationLib.inference.provenance import Provenance, write_sidecar
 from MRHarmonizationLib.inference.strength import apply_strength
 from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
 from MRHarmonizationLib.volumes.resampling import resample
+from MRHarmonizationLib.volumes.volume import Volume
 
 
 class FakeRunner:
@@ -64,7 +66,8 @@ class FakeProcess:
                 said = {"problem": error.problem, "remedy": error.remedy, "exit_code": error.exit_code}
                 events.append({"event": "error", "kind": error.kind, **said})
             else:
-                events.append({"event": "result", **enhance_simply(self)})
+                answer = compare_simply if self.command[3] == "compare" else enhance_simply
+                events.append({"event": "result", **answer(self)})
                 if self._runner.afterwards is not None:
                     self._runner.afterwards(self.command)
         return [json.dumps(event) for event in events]
@@ -107,3 +110,94 @@ def enhance_simply(process: FakeProcess) -> dict[str, Any]:
     )
     write_sidecar(provenance, target)
     return {"measurements": [], "provenance": provenance.to_dict(), "warnings": []}
+
+
+def compare_simply(process: FakeProcess) -> dict[str, Any]:
+    """Write what the command line would, by its formats: a few measurements, two curves, maps of what is asked for."""
+    before, after = (read_volume(path) for path in process.command[4:6])
+    out = Path(process.option("--out"))
+    (out / "maps").mkdir(parents=True)
+    before = resample(before, after.grid)
+    images = {"before": before, "after": after}
+    if process.option("--reference"):
+        images["reference"] = resample(read_volume(process.option("--reference")), after.grid)
+    mask = process.option("--mask")
+    inside = resample(read_volume(mask), after.grid, "nearest").array > 0 if mask else after.array > 0
+    summary = {
+        "images": {name: {"name": volume.name, "digest": volume.digest()} for name, volume in images.items()},
+        "mask": {"name": Path(mask).stem if mask else "foreground of before", "voxels": int(np.count_nonzero(inside))},
+        "notes": ["measured simply; 50 % | of “everything” is ≥ nothing"],
+        "measurements": measure_simply(images, inside),
+    }
+    (out / "compare.json").write_text(json.dumps(summary), encoding="utf-8")
+    curves = [curve.to_dict() for curve in curves_simply(images, inside)]
+    (out / "curves.json").write_text(json.dumps(curves), encoding="utf-8")
+    names = f"{Path(process.command[4]).name} and {Path(process.command[5]).name}"
+    (out / "report.html").write_text(f"<html><title>{names}</title></html>", encoding="utf-8")
+    (out / "metrics.csv").write_text("comparison,name,value\n", encoding="utf-8")
+    (out / "texture.csv").write_text("image,feature,value\n", encoding="utf-8")
+    features = [
+        value for option, value in zip(process.command, process.command[1:], strict=False) if option == "--maps"
+    ]
+    for feature in features:
+        for name, volume in images.items():
+            slope = np.abs(np.gradient(volume.array.astype(np.float32), axis=2))
+            write_volume(volume.with_array(np.where(inside, slope, 0)), out / "maps" / f"{name}_{feature}.nrrd")
+    return {"report": str(out / "report.html"), "curves": str(out / "curves.json")}
+
+
+def measure_simply(images: dict[str, Volume], inside: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """Measure mean differences and deviations, by the names of real metrics."""
+
+    def said(name: str, value: float, unit: str, better: str) -> dict[str, Any]:
+        voxels = int(np.count_nonzero(inside))
+        return {"name": name, "value": value, "unit": unit, "better": better, "voxels": voxels, "detail": {}}
+
+    def against(image: Volume, truth: Volume) -> list[dict[str, Any]]:
+        error = float(np.mean(np.abs(image.array[inside] - truth.array[inside])))
+        return [
+            said("psnr", "inf" if error == 0 else 100 / error, "dB", "higher"),
+            said("ssim", 1 - error / 1e4, "1", "higher"),
+        ]
+
+    found = {
+        name: [said("noise", float(np.std(volume.array[inside])), "%", "lower")] for name, volume in images.items()
+    }
+    found["after_vs_before"] = against(images["after"], images["before"])
+    if "reference" in images:
+        for name in ("before", "after"):
+            found[f"{name}_vs_reference"] = against(images[name], images["reference"])
+    return found
+
+
+def curves_simply(images: dict[str, Volume], inside: np.ndarray) -> list[Curve]:
+    """Draw a histogram with one x for all images, and a spectrum with one each, as interpolated images may have."""
+    edges = np.linspace(0, 700, 33)
+    centres = (edges[1:] + edges[:-1]) / 2
+    bars = [
+        Series(name, name, centres, np.histogram(volume.array[inside], edges)[0] / np.count_nonzero(inside))
+        for name, volume in images.items()
+    ]
+    frequency = np.linspace(0.02, 0.5, 25)
+    falls = [
+        Series(name, name, frequency * (1 + 0.1 * number), np.exp(-12 * frequency) / (1 + number))
+        for number, name in enumerate(images)
+    ]
+    limit = Series("Nyquist", "limit", [0.5, 0.5], [1e-3, 1.0])
+    ratio = Series("after / before", "ratio", frequency, np.full(25, 0.5))
+    return [
+        Curve("histogram", "Histogram", "How often.", "intensity", "1", False, "share", "1", False, tuple(bars)),
+        Curve(
+            "psd_radial",
+            "Power spectrum",
+            "How much detail of which size.",
+            "frequency",
+            "cycles/mm",
+            False,
+            "power",
+            "mm",
+            True,
+            (*falls, limit),
+        ),
+        Curve("psd_ratio", "Ratio", "Where it went.", "frequency", "cycles/mm", True, "ratio", "1", True, (ratio,)),
+    ]

@@ -61,10 +61,15 @@ build_environment() {
   rm -rf "$ENVIRONMENT"
   "$python" -m venv "$ENVIRONMENT"
   "${pip[@]}" --upgrade pip
+  local extras=test,dicom
   if [ "${MRH_TEST_TORCH:-1}" != 0 ]; then
-    "${pip[@]}" "$TORCH" || say "$TORCH could not be installed: the tests that need torch are skipped"
+    if "${pip[@]}" "$TORCH"; then
+      extras=$extras,torch-test
+    else
+      say "$TORCH could not be installed: the tests that need torch are skipped"
+    fi
   fi
-  "${pip[@]}" --editable ".[test,dicom]"
+  "${pip[@]}" --editable ".[$extras]"
   "${pip[@]}" --editable ".[slicer-test]" \
     || say "slicer-core or PySide6 has no package for this Python: the panel's tests are skipped"
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "MRHarmonization" / "MRHarmonizationEnhance" / "MRHarmonizationEnhance.py"
+COMPARE_MODULE = ROOT / "MRHarmonization" / "MRHarmonizationCompare" / "MRHarmonizationCompare.py"
 ARTEFACTS = ROOT / "Testing" / "artefacts"
 
 
@@ -66,3 +67,29 @@ def baseline(scan: Any) -> np.ndarray:
 
     volume = volume_from_node(scan)
     return resample(volume, volume.grid.isotropic(1.0)).array
+
+
+def add_segmentation(host: Any, reference: Any, regions: dict[str, np.ndarray], name: str = "Segmentation") -> Any:
+    """Add a segmentation node with one segment per region of a volume node, bool [K, J, I]."""
+    node = host.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    for title, region in regions.items():
+        segment = node.GetSegmentation().AddEmptySegment(title, title)
+        host.slicer.util.updateSegmentBinaryLabelmapFromArray(region.astype(np.uint8), node, segment, reference)
+    return node
+
+
+def settle_comparison(host: Any, panel: Any, seconds: float = 120.0) -> None:
+    """Wait until nothing is compared and no picture is being made."""
+    done = host.wait(lambda: panel.run.task is None and not panel.views.is_working, seconds)
+    assert done, panel.ui.statusLabel.text
+    host.process()
+
+
+def compare(host: Any, panel: Any, before: Any, after: Any) -> Any:
+    """Choose two images, press Apply, wait, and return the comparison's table node."""
+    panel.ui.beforeSelector.setCurrentNode(before)
+    panel.ui.afterSelector.setCurrentNode(after)
+    host.click(panel.ui.applyButton)
+    settle_comparison(host, panel)
+    return panel._parameterNode.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MRHarmonizationLib.core.errors import InputError
@@ -83,11 +83,7 @@ def run_demo(
     truth = read_volume(REFERENCE)
     comparison = compare(files.result.baseline, files.result.volume, truth, progress=progress.part(0.7, 0.9))
     progress.report(0.9, "Writing the report")
-    report = write_report(
-        comparison,
-        target,
-        "Low-field scan, enhanced",
-        files.result.provenance.to_dict() | {"note": SAMPLE_NOTE},
-    )
+    told = replace(comparison, notes=(*comparison.notes, SAMPLE_NOTE))
+    report = write_report(told, target, "Low-field scan, enhanced", files.result.provenance.to_dict())
     progress.report(1.0, "Done")
     return DemoResult(scan, reference, files, report.html.resolve(), comparison)

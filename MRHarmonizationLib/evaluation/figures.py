@@ -1,14 +1,15 @@
-"""Pictures of volumes as PNG bytes: orthogonal planes, differences, histograms (matplotlib, no display needed)."""
+"""Pictures of volumes and curves as PNG bytes: orthogonal planes, differences, plots (no display needed)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MRHarmonizationLib.core.errors import DependencyError, GridMismatchError
+from MRHarmonizationLib.inference.curves import Curve
 from MRHarmonizationLib.volumes.grid import same_grid
 from MRHarmonizationLib.volumes.orientation import to_canonical
 from MRHarmonizationLib.volumes.volume import Volume
@@ -22,7 +23,22 @@ BLACK_PERCENTILE, WHITE_PERCENTILE = 0.5, 99.8
 DIFFERENCE_SHARE = 0.25
 DOTS_PER_INCH = 100
 PLANE_NAMES = ("axial", "coronal", "sagittal")
-HISTOGRAM_BINS = 128
+#: Longest side of a single plane's picture, pixels.
+TILE_PIXELS = 512
+#: Logarithmic axes that span less than this factor have their numbers written in full.
+SHORT_LOG_RANGE = 30.0
+#: Series of at most this many points show each of them.
+MARKED_POINTS = 20
+#: Colours of the roles of a curve's series, told apart by colour-blind readers too.
+ROLE_COLOURS = {
+    "before": "#c25400",
+    "after": "#0067a8",
+    "reference": "#00734f",
+    "ratio": "#7a3f9d",
+    "limit": "#6b7885",
+}
+#: Dashes of series that share a role, in their order.
+DASHES = ("-", "--", "-.", ":")
 
 
 def display_window(volume: Volume, mask: np.ndarray | None = None) -> tuple[float, float]:
@@ -98,17 +114,74 @@ def planes_figure(
     return _png(figure)
 
 
-def histogram_figure(images: Sequence[tuple[str, np.ndarray]], window: tuple[float, float]) -> bytes:
-    """Draw the intensity distributions of several sets of voxels (1-D arrays, image units) as PNG bytes."""
-    figure = _figure(6.5, 3.0)
+def plane_tiles(
+    volume: Volume, window: tuple[float, float], mask: np.ndarray | None = None, colours: str = "gray"
+) -> dict[str, bytes]:
+    """Draw three orthogonal planes of a volume, each as a picture of its own without frame.
+
+    Parameters
+    ----------
+    volume : Volume
+    window : (low, high)
+        Values of the first and the last colour, image units.
+    mask : bool ndarray, shape (K, J, I), optional
+        As in :func:`planes_figure`.
+    colours : str
+        Name of a matplotlib colour map.
+
+    Returns
+    -------
+    dict of str to bytes
+        PNG by the name of the plane; square pixels, at most 512 on a side. Radiological view, head up; the face looks
+        to the left of the sagittal plane.
+    """
+    from PIL import Image
+
+    palette = _colour_map(colours)
+    centre = _centre_index(volume, mask)
+    tiles = {}
+    for row, name in enumerate(PLANE_NAMES):
+        plane, aspect, _ = _plane(volume, centre, row)
+        shares = np.clip((plane[::-1].astype(np.float32) - window[0]) / (window[1] - window[0]), 0, 1)
+        levels = palette[np.round(shares * (len(palette) - 1)).astype(np.uint8)]
+        rows, columns = plane.shape
+        height, width = rows * max(aspect, 1.0), columns * max(1.0 / aspect, 1.0)
+        shrink = min(1.0, TILE_PIXELS / max(height, width))
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        # the box filter repeats voxels when it enlarges and averages them when it reduces
+        picture = Image.fromarray(np.ascontiguousarray(levels)).resize(size, Image.Resampling.BOX)
+        stream = io.BytesIO()
+        picture.save(stream, format="png", optimize=True)
+        tiles[name] = stream.getvalue()
+    return tiles
+
+
+def curve_figure(curve: Curve) -> bytes:
+    """Draw a curve with labelled axes and a legend as PNG bytes."""
+    figure = _figure(6.4, 3.4)
     axes = figure.add_subplot()
-    edges = np.linspace(window[0], window[1], HISTOGRAM_BINS + 1)
-    for title, values in images:
-        counts, _ = np.histogram(values, edges)
-        axes.step(edges[:-1], counts / max(1, values.size), where="post", label=title, linewidth=1.3)
-    axes.set_xlabel("intensity (image units)")
-    axes.set_ylabel("share of voxels")
-    axes.legend(frameon=False)
+    drawn: dict[str, int] = {}
+    for series in curve.series:
+        number = drawn[series.role] = drawn.get(series.role, -1) + 1
+        dash = ":" if series.role == "limit" else DASHES[number % len(DASHES)]
+        marker = "o" if series.x.size <= MARKED_POINTS and series.role != "limit" else None
+        axes.plot(
+            series.x,
+            series.y,
+            dash,
+            color=ROLE_COLOURS[series.role],
+            label=series.name,
+            linewidth=1.4,
+            marker=marker,
+            markersize=4,
+        )
+    axes.set_xscale("log" if curve.x_log else "linear")
+    axes.set_yscale("log" if curve.y_log else "linear")
+    _plain_ticks(axes.xaxis, curve.x_log)
+    _plain_ticks(axes.yaxis, curve.y_log)
+    axes.set_xlabel(curve.x_title)
+    axes.set_ylabel(curve.y_title)
+    axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
@@ -136,13 +209,36 @@ def _plane(volume: Volume, centre: tuple[int, int, int], row: int) -> tuple[np.n
     return plane[:, ::-1], float(down / across), float(max(0.12, rows * down / (columns * across)))
 
 
+def _plain_ticks(axis: Any, log: bool) -> None:
+    """Write the numbers of a short logarithmic axis in full: 0.5, 1, 2 rather than powers of ten."""
+    low, high = axis.get_view_interval()
+    if log and high / low < SHORT_LOG_RANGE:
+        from matplotlib.ticker import FormatStrFormatter
+
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(FormatStrFormatter("%g"))
+
+
+def _colour_map(name: str) -> np.ndarray:
+    """Return a colour map as uint8: shape (256,) for grey, (256, 3) otherwise."""
+    if name == "gray":
+        return np.arange(256, dtype=np.uint8)
+    try:
+        from matplotlib import colormaps
+    except ImportError as missing:
+        raise _no_matplotlib() from missing
+    return np.asarray(np.round(255 * colormaps[name](np.arange(256))[:, :3]), np.uint8)
+
+
+def _no_matplotlib() -> DependencyError:
+    return DependencyError("reports need matplotlib, which is not installed", "run: pip install matplotlib")
+
+
 def _figure(width_inch: float, height_inch: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as missing:
-        raise DependencyError(
-            "reports need matplotlib, which is not installed", "run: pip install matplotlib"
-        ) from missing
+        raise _no_matplotlib() from missing
     return Figure(figsize=(width_inch, height_inch), dpi=DOTS_PER_INCH, layout="constrained")
 
 

@@ -1,19 +1,30 @@
-"""Compare an image before and after processing: the numbers; ``evaluation/report.py`` writes them down."""
+"""Compare an image before and after processing: the numbers and curves; ``evaluation/report.py`` writes them down.
+
+Examples
+--------
+Everything in one line, and from it a number, a curve and a feature map::
+
+    from MRHarmonizationLib import compare, read_volume
+
+    result = compare(read_volume("before.nii.gz"), read_volume("after.nii.gz"), maps=["contrast"])
+    result.value("after_vs_before", "ssim")
+    result.curve("psd_radial").series[0].y
+    result.maps["after_contrast"].array
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.checks import check_volume_array
-from MRHarmonizationLib.core.errors import GridMismatchError, InputError
-from MRHarmonizationLib.core.masks import foreground_mask
+from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.metrics.base import METRICS, Measurement, Spacing, default_data_range
-from MRHarmonizationLib.volumes.grid import Grid, same_grid
-from MRHarmonizationLib.volumes.resampling import resample
+from MRHarmonizationLib.inference.compare_inputs import Subjects, place
+from MRHarmonizationLib.inference.curves import Curve
+from MRHarmonizationLib.metrics.base import METRICS, Measurement, Metric, Spacing
 from MRHarmonizationLib.volumes.volume import Volume
 
 #: What was measured, as headings: key, sentence.
@@ -23,7 +34,16 @@ COMPARISONS = {
     "after_vs_reference": "after, held against the reference",
     "before": "before alone",
     "after": "after alone",
+    "reference": "the reference alone",
 }
+#: Side of the window of feature maps, voxels.
+MAP_WINDOW_VOXELS = 5
+#: Below this correlation two images are hardly one head in one place and one contrast.
+UNRELATED_CORRELATION = 0.8
+#: Asks for every metric there is.
+ALL = "all"
+#: Parts of the progress at which placing, measuring, texture and spectra end; the rest are the maps.
+PLACED, MEASURED, TEXTURED, DRAWN = 0.1, 0.6, 0.75, 0.8
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,16 @@ class ComparisonResult:
     measurements : dict of str to list of Measurement
         Keys of :data:`COMPARISONS`.
     notes : tuple of str
-        What was done to the images before they were compared.
+        What was done to the images before they were compared, and what a reader must know.
+    curves : tuple of Curve
+        Histogram, power spectra and texture over distance.
+    texture : tuple of dict
+        One row per image, feature and distance; the keys are the columns of ``texture.csv``.
+    maps : dict of str to Volume
+        ``<before|after|reference>_<feature>``: features in a window around each voxel, where they were asked for.
+    scale : tuple of float
+        (low, high): the intensities everything refers to, .5 and 99.5 % of the reference (of before without one)
+        inside the mask.
     """
 
     before: Volume
@@ -52,6 +81,45 @@ class ComparisonResult:
     mask_name: str
     measurements: dict[str, list[Measurement]]
     notes: tuple[str, ...] = field(default=())
+    curves: tuple[Curve, ...] = field(default=())
+    texture: tuple[dict[str, Any], ...] = field(default=())
+    maps: dict[str, Volume] = field(default_factory=dict)
+    scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def images(self) -> dict[str, Volume]:
+        """The images by their part: 'before', 'after' and, where there is one, 'reference'."""
+        images = {"before": self.before, "after": self.after}
+        return images if self.reference is None else images | {"reference": self.reference}
+
+    def value(self, comparison: str, metric: str) -> float:
+        """Return one measured number.
+
+        Parameters
+        ----------
+        comparison : str
+            Key of :data:`COMPARISONS`.
+        metric : str
+            Name in the registry of metrics.
+
+        Raises
+        ------
+        ParameterError
+            It was not measured.
+        """
+        group = self.measurements.get(comparison, [])
+        for measurement in group:
+            if measurement.name == metric:
+                return measurement.value
+        measured = ", ".join(m.name for m in group) or f"one of the comparisons {', '.join(self.measurements)}"
+        raise ParameterError(f"'{metric}' of '{comparison}' was not measured", f"choose {measured}")
+
+    def curve(self, curve_id: str) -> Curve:
+        """Return the curve with an id; raise ParameterError naming the choices otherwise."""
+        for curve in self.curves:
+            if curve.id == curve_id:
+                return curve
+        raise ParameterError(f"there is no curve '{curve_id}'", f"choose of: {', '.join(c.id for c in self.curves)}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat dictionary per measurement, for tables and CSV."""
@@ -62,16 +130,16 @@ class ComparisonResult:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary without voxels."""
-        images = {"before": self.before, "after": self.after, "reference": self.reference}
+        """Return a JSON-ready dictionary without voxels, curves and texture."""
         return {
             "grid": self.after.grid.to_dict(),
-            "images": {
-                key: {"name": volume.name, "digest": volume.digest()} for key, volume in images.items() if volume
-            },
+            "images": {key: {"name": volume.name, "digest": volume.digest()} for key, volume in self.images.items()},
             "mask": {"name": self.mask_name, "voxels": int(np.count_nonzero(self.mask))},
+            "scale": list(self.scale),
             "notes": list(self.notes),
             "measurements": {key: [m.to_dict() for m in group] for key, group in self.measurements.items()},
+            "curves": [curve.id for curve in self.curves],
+            "maps": sorted(self.maps),
         }
 
 
@@ -81,6 +149,11 @@ def compare(
     reference: Volume | None = None,
     mask: Volume | None = None,
     progress: Progress | None = None,
+    *,
+    label: int | None = None,
+    maps: Sequence[str] = (),
+    window: int = MAP_WINDOW_VOXELS,
+    extra_metrics: Sequence[str] = (),
 ) -> ComparisonResult:
     """Measure what processing did to an image.
 
@@ -95,93 +168,131 @@ def compare(
         Nonzero where to measure, brought to the same grid by nearest neighbour; the foreground of ``before`` when
         omitted. Voxels outside an image's field of view are left out.
     progress : Progress, optional
+    label : int, optional
+        Measure only where ``mask`` has this value.
+    maps : sequence of str, optional
+        Texture features to compute around every voxel of the mask as well, for all images ("contrast").
+    window : int
+        Side of the cube around a voxel for the maps; odd, voxels.
+    extra_metrics : sequence of str, optional
+        Metrics that are computed only on request because they take long, by name; "all" for every one of them.
 
     Returns
     -------
     ComparisonResult
-        The data range of every number is that of the reference (of ``before`` without one), .5 to 99.5 % in the mask.
+        The data range of every number is that of the reference (of ``before`` without one), .5 to 99.5 % in the mask;
+        texture is counted in 32 bins of that range. What cannot be measured is left out and named in the notes.
 
     Raises
     ------
     InputError
-        NaN, constant or empty images; an empty mask.
+        NaN, constant or empty images; label maps in place of images; an empty mask, or one without the label.
     GridMismatchError
         The images do not overlap in space.
+    ParameterError
+        An unknown feature or metric, an even window, a label without a mask.
     """
+    from MRHarmonizationLib.inference.compare_spectrum import histogram_curve, spectrum_curves
+    from MRHarmonizationLib.inference.compare_texture import check_maps, feature_maps, texture_over_distance
+
     progress = progress or Progress()
-    for name, volume in (("before", before), ("after", after), ("reference", reference)):
-        if volume is not None:
-            check_volume_array(volume.array, name)
-    notes: list[str] = []
-    grid = after.grid
-    inside = np.ones(grid.shape, bool)
-    placed: dict[str, Volume] = {}
-    for name, volume in (("before", before), ("reference", reference)):
-        if volume is not None:
-            placed[name] = _on_grid(volume, grid, name, "cubic", notes)
-            inside &= _field_of_view(volume.grid, grid)
-    if not inside.any():
-        raise GridMismatchError(
-            f"the images do not overlap: centres {_centre(before.grid)} and {_centre(grid)} mm (RAS)",
-            "register them, or choose two images of one scan",
-        )
-    progress.report(0.2, "comparing")
-    if mask is None:
-        region, mask_name = foreground_mask(placed["before"].array), "foreground of before"
-    else:
-        region, mask_name = _on_grid(mask, grid, "mask", "nearest", notes).array != 0, mask.name or "mask"
-    region = region & inside
-    if not region.any():
-        raise InputError(f"mask '{mask_name}' has no voxel where the images overlap", "choose another mask")
-
-    truth = placed.get("reference")
-    data_range = default_data_range((truth or placed["before"]).array, region)
-    tasks: list[tuple[str, Volume, Volume | None]] = [("after_vs_before", after, placed["before"])]
-    if truth is not None:
-        tasks += [("before_vs_reference", placed["before"], truth), ("after_vs_reference", after, truth)]
-    tasks += [("before", placed["before"], None), ("after", after, None)]
-    measurements: dict[str, list[Measurement]] = {}
-    for step, (key, image, held_against) in enumerate(tasks, start=1):
-        measurements[key] = _measure(image, held_against, region, data_range, mask_name)
-        progress.report(0.2 + 0.8 * step / len(tasks), f"measured {COMPARISONS[key]}")
-    return ComparisonResult(placed["before"], after, truth, region, mask_name, measurements, tuple(notes))
+    if label is not None and mask is None:
+        raise ParameterError(f"label {label} was given without a mask", "name the mask that holds it")
+    check_maps(maps, window)
+    metrics = chosen_metrics(extra_metrics)
+    progress.report(0.0, "bringing the images together")
+    subjects = place(before, after, reference, mask, label)
+    progress.report(PLACED, "measuring")
+    notes = list(subjects.notes)
+    measurements = _measure_all(subjects, metrics, notes, progress.part(PLACED, MEASURED))
+    texture = texture_over_distance(subjects, notes, progress.part(MEASURED, TEXTURED))
+    progress.report(TEXTURED, "measuring the power spectra")
+    spectra = spectrum_curves(subjects, notes)
+    found = feature_maps(subjects, maps, window, progress.part(DRAWN, 1.0))
+    images = subjects.images
+    progress.report(1.0, "compared")
+    return ComparisonResult(
+        images["before"],
+        images["after"],
+        images.get("reference"),
+        subjects.mask,
+        subjects.mask_name,
+        measurements,
+        tuple(notes),
+        (histogram_curve(subjects), *spectra, *texture.curves),
+        texture.rows,
+        found,
+        subjects.scale,
+    )
 
 
-def _measure(
-    image: Volume, reference: Volume | None, mask: np.ndarray, data_range: float, mask_name: str
-) -> list[Measurement]:
-    """Apply every grey-image metric that fits: those with a reference, or those without."""
-    spacing = image.grid.spacing_mm
-    spacing_mm: Spacing = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+def chosen_metrics(extra: Sequence[str]) -> list[Metric]:
+    """Return the metrics of grey images, those computed on request only where they are named (or "all" is).
+
+    Raises
+    ------
+    ParameterError
+        An unknown name.
+    """
+    found = {name: metric for name, metric in METRICS.items() if metric.operates_on == "images"}
+    for name in extra:
+        if name != ALL and name not in found:
+            on_request = [known for known, metric in found.items() if metric.on_request]
+            raise ParameterError(f"there is no metric '{name}'", f"choose of: {', '.join([ALL, *on_request])}")
+    return [m for name, m in found.items() if not m.on_request or name in extra or ALL in extra]
+
+
+def _measure_all(
+    subjects: Subjects, metrics: Sequence[Metric], notes: list[str], progress: Progress
+) -> dict[str, list[Measurement]]:
+    """Apply every grey-image metric that fits to every pairing; what has no value becomes a note."""
+    pairs: list[tuple[str, str, str | None]] = [("after_vs_before", "after", "before")]
+    if "reference" in subjects.images:
+        pairs += [("before_vs_reference", "before", "reference"), ("after_vs_reference", "after", "reference")]
+    pairs += [(name, name, None) for name in subjects.images]
+    tasks = [
+        (key, image, held_against, metric)
+        for key, image, held_against in pairs
+        for metric in metrics
+        if metric.needs_reference == (held_against is not None)
+    ]
+    measurements: dict[str, list[Measurement]] = {key: [] for key, _, _ in pairs}
+    for step, (key, image, held_against, metric) in enumerate(tasks):
+        progress.report(step / len(tasks), f"measuring {metric.name}, {COMPARISONS[key]}")
+        try:
+            measured = _measure(metric, subjects, image, held_against)
+        except (InputError, ParameterError) as problem:  # too small a mask for what the metric fits
+            notes.append(f"{metric.name} ({COMPARISONS[key]}) was left out: {problem.problem}")
+            continue
+        if np.isnan(measured.value):
+            notes.append(f"{metric.name} ({COMPARISONS[key]}) was left out: it has no value for these images")
+        else:
+            measurements[key].append(measured)
+    if "reference" not in subjects.images:
+        notes += _doubts(measurements["after_vs_before"])
+    return measurements
+
+
+def _doubts(measured: Sequence[Measurement]) -> list[str]:
+    """Return what makes a voxel by voxel comparison doubtful."""
+    found = {measurement.name: measurement.value for measurement in measured}
+    value = found.get("correlation", 1.0)
+    if value >= UNRELATED_CORRELATION:
+        return []
     return [
-        metric(
-            image.array,
-            None if reference is None else reference.array,
-            mask,
-            data_range if metric.uses_data_range else None,
-            spacing_mm,
-            mask_name,
-        )
-        for _, metric in METRICS.items()
-        if metric.operates_on == "images" and metric.needs_reference == (reference is not None)
+        f"before and after correlate by {value:.2f} only; if they show one head in one contrast they are not aligned: "
+        "nothing is registered here"
     ]
 
 
-def _on_grid(volume: Volume, grid: Grid, name: str, interpolation: str, notes: list[str]) -> Volume:
-    if same_grid(volume.grid, grid):
-        return volume
-    before, after = (" × ".join(f"{s:.3g}" for s in g.spacing_mm) for g in (volume.grid, grid))
-    notes.append(f"{name} ({before} mm) was resampled on the grid of after ({after} mm, {interpolation})")
-    return resample(volume, grid, interpolation)
-
-
-def _field_of_view(source: Grid, target: Grid) -> np.ndarray:
-    """Return where the target's voxel centres lie inside the source's outer voxel edges, bool (K, J, I)."""
-    if same_grid(source, target):
-        return np.ones(target.shape, bool)
-    whole = Volume(np.ones(source.shape, np.uint8), source)
-    return np.asarray(resample(whole, target, "nearest", fill=0.0).array != 0)
-
-
-def _centre(grid: Grid) -> tuple[float, ...]:
-    return tuple(np.round(grid.corners_ras().mean(axis=0), 1).tolist())
+def _measure(metric: Metric, subjects: Subjects, image: str, held_against: str | None) -> Measurement:
+    spacing = subjects.images[image].grid.spacing_mm
+    spacing_mm: Spacing = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    return metric(
+        subjects.images[image].array,
+        None if held_against is None else subjects.images[held_against].array,
+        subjects.mask,
+        subjects.data_range if metric.uses_data_range else None,
+        spacing_mm,
+        subjects.mask_name,
+    )

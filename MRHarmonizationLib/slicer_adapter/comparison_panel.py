@@ -1,7 +1,7 @@
-"""The section "Before | after" of a panel: buttons, planes, reference, measurements, undo. Shared by our modules.
+"""The section "Before | after" of a panel that makes results: views, reference, measurements, undo.
 
-The section's widgets, by name: ``showButton``, ``swapButton``, ``rockButton``, ``differenceButton`` (checkable),
-``restoreButton``, ``undoButton``, ``measuresLabel``. It never computes in the window's thread what takes seconds.
+The section's widgets, by name: those of :mod:`~MRHarmonizationLib.slicer_adapter.view_controls`, ``differenceButton``
+(checkable), ``undoButton``, ``measuresLabel``. It never computes in the window's thread what takes seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.slicer_adapter import records, results, texts
-from MRHarmonizationLib.slicer_adapter.layouts import ComparisonView
-from MRHarmonizationLib.slicer_adapter.measures import BackgroundMeasure, BeforeAfter, measure
+from MRHarmonizationLib.slicer_adapter.background import BackgroundCall
+from MRHarmonizationLib.slicer_adapter.layouts import DIFFERENCE
+from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter, measure
+from MRHarmonizationLib.slicer_adapter.node_task import Poller
 from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node, volume_in_frame_of
-from MRHarmonizationLib.slicer_adapter.tasks import Poller
+from MRHarmonizationLib.slicer_adapter.view_controls import ViewControls
 
 
 class ComparisonPanel:
@@ -33,21 +35,14 @@ class ComparisonPanel:
         self, ui: Any, translate: Callable[[str], str], on_error: Callable[[MRHarmonizationError], None]
     ) -> None:
         self._ui, self._translate, self._on_error = ui, translate, on_error
-        self.view = ComparisonView()
         self._result: Any = None
         self._reference: Any = None
-        self._measuring: BackgroundMeasure | None = None
+        self._measuring: BackgroundCall[tuple[BeforeAfter, ...]] | None = None
         self._poller: Poller | None = None
-        self._planes = "axial_sagittal"
-        for button, slot in (
-            (ui.showButton, self._on_show),
-            (ui.swapButton, self._on_swap),
-            (ui.rockButton, self._on_rock),
-            (ui.differenceButton, self._on_difference),
-            (ui.restoreButton, self._on_restore),
-            (ui.undoButton, self._on_undo),
-        ):
-            button.connect("clicked(bool)", slot)
+        overlays = {DIFFERENCE: (ui.differenceButton, self._make_difference)}
+        self._controls = ViewControls(ui, self._pair, overlays, on_error)
+        self.view = self._controls.view
+        ui.undoButton.connect("clicked(bool)", self._on_undo)
 
     def close(self) -> None:
         """Stop everything and let go of all nodes."""
@@ -69,43 +64,23 @@ class ComparisonPanel:
             A key of :data:`~MRHarmonizationLib.slicer_adapter.layouts.PLANES`.
         """
         node = node if records.is_output(node) else None
-        changed, planes_changed = node is not self._result, planes != self._planes
-        reference_changed = reference is not self._reference
-        self._result, self._reference, self._planes = node, reference, planes
+        changed, reference_changed = node is not self._result, reference is not self._reference
+        self._result, self._reference = node, reference
         if changed:
             self._ui.measuresLabel.text = ""
-        if planes_changed and self.view.is_shown:
-            self.show()
+        self._controls.set_planes(planes)
         if node is not None and (changed or reference_changed):
             self.measure()
         self.update()
 
     def show(self) -> None:
         """Show scan and result side by side."""
-        scan = self._scan()
-        if scan is None:
-            return
-        self.view.show(scan, self._result, self._planes)
-        if self._ui.differenceButton.checked:
-            self._show_difference(True)
-        self.update()
+        self._controls.show()
 
     def update(self) -> None:
         """Enable and check the buttons as the result and the views are."""
-        ui, view = self._ui, self.view
-        comparable = self._scan() is not None
-        shown = view.is_shown and comparable
-        ui.showButton.enabled = comparable
-        for button, checked in (
-            (ui.showButton, shown),
-            (ui.swapButton, shown and view.is_swapped),
-            (ui.rockButton, shown and view.is_rocking),
-            (ui.differenceButton, shown and view.shows_difference),
-        ):
-            button.checked = checked
-        for button in (ui.swapButton, ui.rockButton, ui.differenceButton):
-            button.enabled = shown
-        ui.restoreButton.enabled = view.is_laid_out
+        self._controls.update()
+        ui = self._ui
         ui.undoButton.enabled = results.residual_node_of(self._result) is not None
         undone = self._result is not None and results.is_undone(self._result)
         ui.undoButton.text = self._translate("Redo") if undone else self._translate("Undo")
@@ -114,8 +89,7 @@ class ComparisonPanel:
         """Bring difference and measurements up to date after the result got other voxels."""
         if self._result is None:
             return
-        if self.view.shows_difference:
-            self._show_difference(True)
+        self._controls.refresh_overlay()
         self.measure()
         self.update()
 
@@ -135,7 +109,7 @@ class ComparisonPanel:
             self._on_error(error)
             return
         self._ui.measuresLabel.text = self._translate("Measuring…")
-        self._measuring = BackgroundMeasure(lambda: measure(baseline, result, truth))
+        self._measuring = BackgroundCall(lambda: measure(baseline, result, truth))
         self._poller = Poller(self._on_measured)
 
     @property
@@ -155,28 +129,6 @@ class ComparisonPanel:
         else:
             self.show_measures(job.found or (), "" if self._reference is None else self._reference.GetName())
 
-    def _on_show(self, on: bool) -> None:
-        if on:
-            self.show()
-        else:
-            self._on_restore()
-
-    def _on_swap(self, on: bool) -> None:
-        self.view.swap(on)
-        self.update()
-
-    def _on_rock(self, on: bool) -> None:
-        self.view.rock(on)
-        self.update()
-
-    def _on_difference(self, on: bool) -> None:
-        self._show_difference(on)
-        self.update()
-
-    def _on_restore(self, *_: Any) -> None:
-        self.view.restore()
-        self.update()
-
     def _on_undo(self, *_: Any) -> None:
         try:
             results.toggle_undo(self._result)
@@ -186,14 +138,12 @@ class ComparisonPanel:
         self.voxels_changed()
 
     # -- how it works
-    def _scan(self) -> Any:
-        return None if self._result is None else self._result.GetNodeReference(records.INPUT_ROLE)
+    def _pair(self) -> tuple[Any, Any] | None:
+        scan = None if self._result is None else self._result.GetNodeReference(records.INPUT_ROLE)
+        return None if scan is None else (scan, self._result)
 
-    def _show_difference(self, on: bool) -> None:
-        try:
-            self.view.show_difference(results.update_difference(self._result) if on else None)
-        except MRHarmonizationError as error:
-            self._on_error(error)
+    def _make_difference(self, done: Callable[[Any], None]) -> None:
+        done(results.update_difference(self._result))
 
     def _stop_measuring(self) -> None:
         if self._poller is not None:

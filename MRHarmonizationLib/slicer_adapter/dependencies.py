@@ -28,7 +28,7 @@ class Requirement:
     package: str
 
 
-#: What every enhancement needs. Versions as in pyproject.toml; a test compares them.
+#: What every operation needs. Versions as in pyproject.toml; a test compares them.
 ALWAYS = (
     Requirement("numpy", "numpy>=1.26"),
     Requirement("scipy", "scipy>=1.11"),
@@ -38,6 +38,8 @@ ALWAYS = (
     Requirement("typer", "typer>=0.26"),
     Requirement("rich", "rich>=13.8"),
 )
+#: What the pictures of a comparison's report need beside :data:`ALWAYS`.
+REPORT = (Requirement("matplotlib", "matplotlib>=3.8"), Requirement("plotly", "plotly>=5.24"))
 ONNXRUNTIME = Requirement("onnxruntime", "onnxruntime>=1.18")
 ONNXRUNTIME_GPU = Requirement("onnxruntime", "onnxruntime-gpu>=1.18")
 TORCH = Requirement("torch", "torch>=2.4")
@@ -62,6 +64,11 @@ def requirements_for(backend: str = "auto", device: str = "auto", platform: str 
     if backend == "torch":
         return [*ALWAYS, TORCH]
     return [*ALWAYS, ONNXRUNTIME_GPU if device == "cuda" and platform != "darwin" else ONNXRUNTIME]
+
+
+def requirements_for_comparison() -> list[Requirement]:
+    """Return what a comparison and its report need."""
+    return [*ALWAYS, *REPORT]
 
 
 def is_installed(requirement: Requirement) -> bool:

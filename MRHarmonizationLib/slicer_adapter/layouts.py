@@ -1,4 +1,7 @@
-"""Before | after: two linked columns of slice views beside the user's own layout, which is put back on request."""
+"""Before | after: two linked columns of slice views beside the user's own layout, which is put back on request.
+
+A plot view can be placed beside them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ PLANES: dict[str, tuple[str, ...]] = {
 }
 #: Layout numbers of the choices: this one and the following; far from Slicer's own and other extensions'.
 FIRST_LAYOUT_ID = 40317
+#: Added to the number of a layout for the same one with a plot view.
+WITH_CURVES = 20
+#: Layout name of the plot view.
+CURVES_VIEW = "MRHarmonizationCurves"
 #: Group of the views, so that they are linked with each other and not with the user's views.
 VIEW_GROUP = 4031
-BEFORE, AFTER, DIFFERENCE = "Before", "After", "Difference"
+BEFORE, AFTER, DIFFERENCE, CHECKERBOARD = "Before", "After", "Difference", "Checkerboard"
 _COLOURS = {BEFORE: "#8C9BAB", AFTER: "#3FA796"}
 ROCK_INTERVAL_MS = 700
 
@@ -27,18 +34,34 @@ def view_name(side: str, orientation: str) -> str:
     return f"MRHarmonization{side}{orientation}"
 
 
-def layout_id(planes: str) -> int:
-    """Return the layout number of a choice of planes."""
-    return FIRST_LAYOUT_ID + list(PLANES).index(planes)
+def layout_id(planes: str, curves: bool = False) -> int:
+    """Return the layout number of a choice of planes, with or without a plot view."""
+    return FIRST_LAYOUT_ID + list(PLANES).index(planes) + (WITH_CURVES if curves else 0)
 
 
-def layout_description(planes: str) -> str:
-    """Return the XML of a layout: one row per orientation, before on the left and after on the right."""
+def layout_ids() -> list[int]:
+    """Return the numbers of all layouts."""
+    return [layout_id(planes, curves) for planes in PLANES for curves in (False, True)]
+
+
+def layout_description(planes: str, curves: bool = False) -> str:
+    """Return the XML of a layout: one row per orientation, before on the left and after on the right.
+
+    The plot view lies below a single row, to the right of several.
+    """
     rows = []
     for orientation in PLANES[planes]:
         views = "".join(_view_description(side, orientation) for side in (BEFORE, AFTER))
         rows.append(f'<item><layout type="horizontal" split="true">{views}</layout></item>')
-    return f'<layout type="vertical" split="true">{"".join(rows)}</layout>'
+    slices = f'<layout type="vertical" split="true">{"".join(rows)}</layout>'
+    if not curves:
+        return slices
+    plot = (
+        f'<item><view class="vtkMRMLPlotViewNode" singletontag="{CURVES_VIEW}">'
+        '<property name="viewlabel" action="default">Curves</property></view></item>'
+    )
+    direction = "vertical" if len(rows) == 1 else "horizontal"
+    return f'<layout type="{direction}" split="true"><item>{slices}</item>{plot}</layout>'
 
 
 def _view_description(side: str, orientation: str) -> str:
@@ -56,20 +79,37 @@ def register_layouts() -> None:
         return
     node = manager.layoutLogic().GetLayoutNode()
     for planes in PLANES:
-        if node.IsLayoutDescription(layout_id(planes)):
-            node.SetLayoutDescription(layout_id(planes), layout_description(planes))
-        else:
-            node.AddLayoutDescription(layout_id(planes), layout_description(planes))
+        for curves in (False, True):
+            number, description = layout_id(planes, curves), layout_description(planes, curves)
+            if node.IsLayoutDescription(number):
+                node.SetLayoutDescription(number, description)
+            else:
+                node.AddLayoutDescription(number, description)
+
+
+def curves_view_node() -> Any:
+    """Return the node of the plot view beside the slices (vtkMRMLPlotViewNode), or None before it was shown."""
+    import slicer
+
+    return slicer.mrmlScene.GetSingletonNode(CURVES_VIEW, "vtkMRMLPlotViewNode")
 
 
 class ComparisonView:
-    """Shows two volumes side by side with one window and level, swaps and rocks them, shows their difference."""
+    """Shows two volumes side by side with one window and level, swaps and rocks them, shows what is made of both.
+
+    Attributes
+    ----------
+    same_window : bool
+        Whether both sides have one window and level, from the next :meth:`show` on.
+    """
 
     def __init__(self) -> None:
         self._before: Any = None
         self._after: Any = None
-        self._difference: Any = None
-        self._planes = "axial_sagittal"
+        self._overlay: Any = None
+        self._overlay_name = ""
+        self.same_window = True
+        self._planes, self._curves = "axial_sagittal", False
         self._former_layout: int | None = None
         self._swapped = self._rocked = False
         self._timer: Any = None
@@ -85,7 +125,7 @@ class ComparisonView:
     def is_laid_out(self) -> bool:
         """Whether the user sees the layout of the comparison, with or without volumes in it."""
         manager = _layout_manager()
-        return bool(manager is not None and manager.layout in [layout_id(planes) for planes in PLANES])
+        return bool(manager is not None and manager.layout in layout_ids())
 
     @property
     def is_swapped(self) -> bool:
@@ -98,9 +138,15 @@ class ComparisonView:
         return self._timer is not None
 
     @property
-    def shows_difference(self) -> bool:
-        """Whether the after side shows the difference."""
-        return self._difference is not None
+    def shows_curves(self) -> bool:
+        """Whether the plot view is what the user sees."""
+        manager = _layout_manager()
+        return bool(manager is not None and manager.layout in [layout_id(planes, True) for planes in PLANES])
+
+    @property
+    def overlay(self) -> str:
+        """Name of what the after side shows in place of after: 'Difference', 'Checkerboard', or ''."""
+        return self._overlay_name
 
     def show(self, before: Any, after: Any, planes: str | None = None) -> None:
         """Show two volumes, fitted to the views, linked.
@@ -115,15 +161,17 @@ class ComparisonView:
         if manager is None:
             return
         register_layouts()
-        if not self.is_laid_out:
+        if self.is_laid_out:
+            self._curves = self.shows_curves
+        else:
             self._former_layout = manager.layout
         self._planes = planes or self._planes
         same = self._before is before and self._after is after
         self._before, self._after = before, after
         if not same:
-            self._difference, self._swapped = None, False
+            self._overlay, self._overlay_name, self._swapped = None, "", False
         self.rock(False)
-        manager.setLayout(layout_id(self._planes))
+        manager.setLayout(layout_id(self._planes, self._curves))
         self._share_window_level()
         self._link()
         self._assign()
@@ -141,8 +189,8 @@ class ComparisonView:
         """Let go of nodes and observers, as when the scene closes."""
         self.rock(False)
         self._stop_sharing()
-        self._before = self._after = self._difference = None
-        self._swapped = False
+        self._before = self._after = self._overlay = None
+        self._overlay_name, self._swapped = "", False
 
     def swap(self, on: bool) -> None:
         """Let the sides change places, or put them back."""
@@ -164,10 +212,20 @@ class ComparisonView:
             self._rocked = False
             self._assign()
 
-    def show_difference(self, difference: Any) -> None:
-        """Show a difference volume instead of the after side; None brings after back."""
-        self._difference = difference
+    def show_overlay(self, volume: Any, name: str = DIFFERENCE) -> None:
+        """Show what was made of both volumes instead of the after side; None brings after back."""
+        self._overlay, self._overlay_name = volume, "" if volume is None else name
         self._assign()
+
+    def show_curves(self, on: bool) -> None:
+        """Place the plot view beside the slices, or take it away, now or when they are shown next."""
+        self._curves = bool(on)
+        manager = _layout_manager()
+        if self.is_laid_out:
+            manager.setLayout(layout_id(self._planes, self._curves))
+            self._assign()
+            self.fit()
+            self._fit_soon()
 
     def fit(self) -> None:
         """Fit the slices to the volumes; both sides of a row show the same field of view and slice."""
@@ -199,7 +257,7 @@ class ComparisonView:
         if self._before is None or self._after is None:
             return
         before = (self._before, BEFORE)
-        after = (self._after, AFTER) if self._difference is None else (self._difference, DIFFERENCE)
+        after = (self._after, AFTER) if self._overlay is None else (self._overlay, self._overlay_name)
         left, right = (after, before) if self._swapped else (before, after)
         if self._rocked:
             right = left
@@ -228,6 +286,8 @@ class ComparisonView:
         import vtk
 
         self._stop_sharing()
+        if not self.same_window:
+            return
         for node, other in ((self._before, self._after), (self._after, self._before)):
             display = node.GetScalarVolumeDisplayNode()
             if display is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from MRHarmonizationLib.core.checks import check_volume_array
-from MRHarmonizationLib.core.errors import GridMismatchError, MRHarmonizationError
+from MRHarmonizationLib.core.errors import GridMismatchError
 from MRHarmonizationLib.core.masks import foreground_mask
 from MRHarmonizationLib.inference.enhance import MEASURED, MEASURED_BLOCK_VOXELS
 from MRHarmonizationLib.metrics.base import METRICS, default_data_range
@@ -108,37 +106,3 @@ def _measured(
 def _middle(size: int, wanted: int) -> slice:
     start = max(0, (size - wanted) // 2)
     return slice(start, start + wanted)
-
-
-class BackgroundMeasure:
-    """Measures in a thread, so that the window stays responsive; the thread touches arrays only.
-
-    Parameters
-    ----------
-    function : callable() -> tuple of BeforeAfter
-
-    Attributes
-    ----------
-    found : tuple of BeforeAfter or None
-    error : MRHarmonizationError or None
-    """
-
-    def __init__(self, function: Callable[[], tuple[BeforeAfter, ...]]) -> None:
-        self.found: tuple[BeforeAfter, ...] | None = None
-        self.error: MRHarmonizationError | None = None
-        self._function = function
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.found = self._function()
-        except MRHarmonizationError as error:
-            self.error = error
-        except Exception as error:  # whatever it is, the panel must hear of it
-            self.error = MRHarmonizationError(f"measuring failed: {error}")
-
-    def is_done(self, wait_s: float = 0.02) -> bool:
-        """Tell whether it has ended; gives the thread ``wait_s`` seconds of the interpreter."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()

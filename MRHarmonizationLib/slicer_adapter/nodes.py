@@ -172,13 +172,30 @@ def volume_in_frame_of(node: Any, target: Any) -> Volume:
     GridError
         The transform between the frames shears the grid.
     """
+    return moved_to_frame(volume_from_node(node), node, target)
+
+
+def moved_to_frame(volume: Volume, node: Any, target: Any) -> Volume:
+    """Return a volume of one node's frame with the geometry it has in another's; see :func:`volume_in_frame_of`."""
+    if node.GetParentTransformNode() is target.GetParentTransformNode():
+        return volume
+    return Volume(
+        volume.array, Grid(volume.grid.shape, frame_transform(node, target) @ volume.grid.affine), volume.name
+    )
+
+
+def frame_transform(node: Any, target: Any) -> np.ndarray:
+    """Return what takes points of one node's frame to another's, float64 of shape (4, 4).
+
+    Raises
+    ------
+    GridMismatchError
+        A transform that is not linear lies between them.
+    """
     import slicer
     import vtk
 
-    volume = volume_from_node(node)
     own, others = node.GetParentTransformNode(), target.GetParentTransformNode()
-    if own is others:
-        return volume
     if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(_transform_between(own, others)):
         raise GridMismatchError(
             f"'{node.GetName()}' and '{target.GetName()}' are related by a transform that is not linear",
@@ -186,7 +203,7 @@ def volume_in_frame_of(node: Any, target: Any) -> Volume:
         )
     matrix = vtk.vtkMatrix4x4()
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(own, others, matrix)
-    return Volume(volume.array, Grid(volume.grid.shape, matrix_to_array(matrix) @ volume.grid.affine), volume.name)
+    return matrix_to_array(matrix)
 
 
 def _transform_between(source: Any, target: Any) -> Any:

@@ -193,15 +193,27 @@ def update_difference(node: Any) -> Any:
     values = current.array.astype(np.float32) - baseline.array.astype(np.float32)
     set_node_volume(difference, replace(current, array=values))
     difference.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-    if difference.GetDisplayNode() is None:
-        difference.CreateDefaultDisplayNodes()
-    display = difference.GetScalarVolumeDisplayNode()
+    show_as_difference(difference, values)
+    return difference
+
+
+def show_as_difference(node: Any, values: np.ndarray) -> None:
+    """Show a volume node in two colours around 0: blue where its values are below, red where they are above.
+
+    Parameters
+    ----------
+    node : vtkMRMLScalarVolumeNode
+    values : ndarray, shape (K, J, I)
+        Its voxels.
+    """
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetScalarVolumeDisplayNode()
     limit = float(np.percentile(np.abs(values[:: max(1, values.shape[0] // 32)]), 99.5)) or 1.0
     if node.GetScene().GetNodeByID(DIFFERENCE_COLOURS) is not None:
         display.SetAndObserveColorNodeID(DIFFERENCE_COLOURS)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(2 * limit, 0.0)
-    return difference
 
 
 def _store_residual(node: Any, residual: Volume | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.slicer_adapter import texts
 from MRHarmonizationLib.slicer_adapter.jobs import CANCELLED, RUNNING, SUCCEEDED
-from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask, Poller
+from MRHarmonizationLib.slicer_adapter.node_task import NodeTask, Poller
 
 
 class RunControl:
@@ -20,22 +20,22 @@ class RunControl:
     ui : object
         Holds ``applyButton``, ``progressBar`` and ``statusLabel`` as attributes.
     translate : callable(str) -> str
-    on_ended : callable(EnhanceTask)
+    on_ended : callable(NodeTask)
         Called when a task has ended, however it did.
 
     Attributes
     ----------
-    task : EnhanceTask or None
+    task : NodeTask or None
         What runs now.
     """
 
-    def __init__(self, ui: Any, translate: Callable[[str], str], on_ended: Callable[[EnhanceTask], None]) -> None:
-        self.task: EnhanceTask | None = None
+    def __init__(self, ui: Any, translate: Callable[[str], str], on_ended: Callable[[Any], None]) -> None:
+        self.task: NodeTask[Any] | None = None
         self._ui, self._translate, self._on_ended = ui, translate, on_ended
         self._poller: Poller | None = None
         self._message = ""
 
-    def run(self, start: Callable[[], EnhanceTask]) -> None:
+    def run(self, start: Callable[[], NodeTask[Any]]) -> None:
         """Start a task and watch it; an error at the start is shown."""
         self.say(self._translate("Starting…"))
         try:
@@ -57,6 +57,11 @@ class RunControl:
         if self.task is not None:
             self.task.cancel()
             self._end()
+
+    def cancel_without_inputs(self) -> None:
+        """End the task if one of the nodes it was made from is no longer in the scene."""
+        if self.task is not None and any(node.GetScene() is None for node in self.task.input_nodes):
+            self.cancel()
 
     def show(self, hindrance: str, ready: str) -> None:
         """Show button and progress bar as they are now.

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter
+from MRHarmonizationLib.slicer_adapter.metric_rows import MetricRow
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.weights.card import Card
 
@@ -120,6 +122,21 @@ def measures_text(measures: Sequence[BeforeAfter], held_against: str = "") -> st
 def measures_help(measures: Sequence[BeforeAfter]) -> str:
     """Return what the shown measurements mean, one line each."""
     return "\n".join(f"{_METRIC_NAMES[m.name]}: {_METRIC_HELP[m.name]}" for m in measures if m.name in _METRIC_HELP)
+
+
+def metric_help(row: MetricRow) -> str:
+    """Return what a measurement means: the first paragraph of its metric's documentation, and where it was taken."""
+    from MRHarmonizationLib.metrics.base import METRICS
+
+    try:
+        text = (METRICS.get(row.name).__doc__ or "").strip()
+    except MRHarmonizationError:
+        text = ""
+    better = {"higher": "Higher is better.", "lower": "Lower is better."}.get(
+        row.better, "Neither direction is better."
+    )
+    first = " ".join(text.split("\n\n")[0].split())
+    return " ".join(part for part in (first, better, f"{row.voxels:,} voxels.") if part)
 
 
 def warnings_text(warnings: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runner import FakeRunner
-from slicer_support import MODULE, add_node, settle
+from slicer_support import COMPARE_MODULE, MODULE, add_node, settle, settle_comparison
 from tiny_models import write_tiny_model
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -95,3 +95,30 @@ def panel(host: Any, models: Path) -> Iterator[Any]:
     widget.run.cancel()
     settle(host, widget)
     widget.comparison.view.restore()
+
+
+@pytest.fixture
+def better_node(host: Any, thick_scan: Any) -> Any:
+    """The scan on 1 mm voxels, float32, 'better' by an edge here and there: what its comparison has as after."""
+    from MRHarmonizationLib.volumes.resampling import resample
+
+    fine = resample(thick_scan, thick_scan.grid.isotropic(1.0))
+    change = np.where(np.arange(fine.grid.shape[2]) // 8 % 2, 40.0, -25.0).astype(np.float32)
+    return add_node(host, fine.with_array(np.where(fine.array > 100, fine.array + change, fine.array)), "Better")
+
+
+@pytest.fixture
+def compare_panel(host: Any) -> Iterator[Any]:
+    """The panel of comparisons, its processes replaced by a fake; set ``panel.logic.runner`` for another."""
+    if host.slicer.app.moduleManager().module("MRHarmonizationCompare") is None:
+        host.load_module(str(COMPARE_MODULE), select=False)
+    host.select("MRHarmonizationCompare")
+    widget = host.widget("MRHarmonizationCompare")
+    widget.logic.runner = FakeRunner()
+    yield widget
+    widget = host.widget("MRHarmonizationCompare")
+    widget.run.cancel()
+    settle_comparison(host, widget)
+    widget.views.view.show_curves(False)
+    widget.views.view.restore()
+    host.opened.clear()

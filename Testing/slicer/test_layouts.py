@@ -103,11 +103,11 @@ def test_swap_rock_and_difference(host: Any, view: ComparisonView, pair: tuple[A
     label = host.slicer.app.layoutManager().sliceWidget(view_name(BEFORE, "Axial")).mrmlSliceNode().GetLayoutLabel()
     assert label == AFTER
     view.swap(False)
-    view.show_difference(difference)
+    view.show_overlay(difference)
     label = host.slicer.app.layoutManager().sliceWidget(view_name(AFTER, "Axial")).mrmlSliceNode().GetLayoutLabel()
     assert label == "Difference"
     assert (shown(host, BEFORE), shown(host, AFTER)) == (before.GetID(), difference.GetID())
-    view.show_difference(None)
+    view.show_overlay(None)
     view.rock(True)
     seen = set()
     assert host.wait(lambda: seen.add(shown(host, AFTER)) or len(seen) == 2, 5.0)

@@ -215,9 +215,9 @@ class qSlicerMainWindow(W.QMainWindow):
             raise RuntimeError("no module " + name)
         if self._current is not None and hasattr(self._current, "exit"):
             self._current.exit()
-        old = self._scroll.takeWidget()
-        if old is not None:
-            old.setParent(None)
+        if self._current is not None:
+            self._current.setParent(None)  # kept by its module; what held it here goes
+        self._scroll.takeWidget()
         w = m.widgetRepresentation()
         holder = W.QWidget()
         lay = W.QVBoxLayout(holder)

@@ -1,6 +1,6 @@
-"""Modal dialogs: they never block, they take a scripted answer."""
+"""Modal dialogs: they never block, they take a scripted answer. What is opened in other programs is written down."""
 
-from .qtbase import QtCore, QtGui, QtWidgets, take_answer
+from .qtbase import QtCore, QtGui, QtWidgets, opened, take_answer
 
 
 def _exec_dialog(self, *a):
@@ -35,6 +35,7 @@ def install_statics():
         ("critical", W.QMessageBox.Ok),
     ):
         setattr(W.QMessageBox, n, pick(None, "QMessageBox." + n, d))
+    QtGui.QDesktopServices.openUrl = staticmethod(lambda url: opened.append(url.toString()) or True)
     for c in (W.QDialog, W.QMessageBox, W.QFileDialog, W.QInputDialog, W.QProgressDialog):
         c.exec = _exec_dialog
         c.exec_ = _exec_dialog

@@ -8,7 +8,7 @@ import sys
 import unittest
 
 from . import headers, package, pyqt
-from .qtbase import QtCore, QtTest, QtWidgets, answers, custom_widgets, problem, problems, stub_factory
+from .qtbase import QtCore, QtTest, QtWidgets, answers, custom_widgets, opened, problem, problems, stub_factory
 from .stubs import StubFactory
 
 PYTHON_FILES = ("util", "i18n", "ScriptedLoadableModule", "parameterNodeWrapper")
@@ -34,7 +34,7 @@ class Host:
         os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         self.slicer_source = slicer_source
         self.qt = pyqt.install()
-        self.problems, self.answers, self.samples = problems, answers, {}
+        self.problems, self.answers, self.samples, self.opened = problems, answers, {}, opened
         from . import ctkshim, mrmlwidgets
         from .application import qSlicerApplication, qSlicerMainWindow
         from .modules import qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
@@ -87,9 +87,10 @@ class Host:
                         setattr(cls, key, value)
 
     def _make_views(self):
-        from . import layoutmanager, views
+        from . import layoutmanager, plotview, views
 
         self.slicer.qMRMLSliceWidget, self.slicer.qMRMLThreeDWidget = views.qMRMLSliceWidget, views.qMRMLThreeDWidget
+        self.slicer.qMRMLPlotWidget, self.slicer.qMRMLPlotView = plotview.qMRMLPlotWidget, plotview.qMRMLPlotView
         self.app._layout = layoutmanager.qSlicerLayoutManager(self.app._app_logic, self.slicer.mrmlScene)
 
     @staticmethod

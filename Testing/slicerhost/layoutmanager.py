@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import vtk
 
+from .plotview import qMRMLPlotWidget
 from .qtbase import QtCore, QtWidgets, problem
 from .views import qMRMLSliceWidget, qMRMLThreeDWidget
 
@@ -13,7 +14,7 @@ NO_LAYOUT = (0, 14)  # vtkMRMLLayoutNode.SlicerLayoutInitialView, SlicerLayoutNo
 
 
 class qSlicerLayoutManager(QtCore.QObject):
-    """Slice and 3-D views of the current layout, also of layouts which a module describes in XML."""
+    """Slice, 3-D and plot views of the current layout, also of layouts which a module describes in XML."""
 
     _pq_shim = True
     layoutChanged = QtCore.Signal(int)
@@ -26,7 +27,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._layout_logic = slicer.vtkMRMLLayoutLogic()
         self._layout_logic.SetMRMLApplicationLogic(app_logic)
         self._layout_logic.SetMRMLScene(scene)
-        self._slices, self._threed = {}, {}
+        self._slices, self._threed, self._plots = {}, {}, {}
         self._paused, self._enabled, self._shown = 0, True, (None, None)
         self._viewport = W.QWidget()
         W.QVBoxLayout(self._viewport).setContentsMargins(0, 0, 0, 0)
@@ -40,9 +41,12 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._update()
 
     # -- building
+    def _widgets(self):
+        return (*self._slices.values(), *self._threed.values(), *self._plots.values())
+
     def _clear(self, *_):
         """As the C++ class does while a scene closes."""
-        for widget in (*self._slices.values(), *self._threed.values()):
+        for widget in self._widgets():
             widget.setParent(None)
         self._shown = (None, None)
 
@@ -52,7 +56,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         if not self._enabled or self._scene.IsBatchProcessing() or (arrangement, description) == self._shown:
             return
         changed, self._shown = arrangement != self._shown[0], (arrangement, description)
-        for widget in (*self._slices.values(), *self._threed.values()):
+        for widget in self._widgets():
             widget.setParent(None)
         if self._content is not None:
             self._content.setParent(None)
@@ -107,6 +111,11 @@ class qSlicerLayoutManager(QtCore.QObject):
             if name not in self._threed:
                 self._threed[name] = qMRMLThreeDWidget(name, self._logic, self._scene)
             return self._threed[name]
+        if cls == "vtkMRMLPlotViewNode":
+            if name not in self._plots:
+                self._plots[name] = qMRMLPlotWidget(name, self._scene)
+            self._plots[name]._attach()
+            return self._plots[name]
         problem("layout", f"views of class {cls} are not stood in for")
         return W.QWidget()
 
@@ -146,7 +155,12 @@ class qSlicerLayoutManager(QtCore.QObject):
         for widget in self._slices.values():
             if widget.mrmlSliceNode() is node:
                 return widget
-        return next((w for w in self._threed.values() if w.mrmlViewNode() is node), None)
+        widgets = (*self._threed.values(), *self._plots.values())
+        return next((widget for widget in widgets if widget.mrmlAbstractViewNode() is node), None)
+
+    def plotWidget(self, index):
+        widgets = list(self._plots.values())
+        return widgets[index] if index < len(widgets) else None
 
     def mrmlSliceLogics(self):
         return self._logic.GetSliceLogics()
@@ -156,7 +170,7 @@ class qSlicerLayoutManager(QtCore.QObject):
 
     threeDViewCount = QtCore.Property(int, lambda s: len(s._threed))
     tableViewCount = QtCore.Property(int, lambda s: 0)
-    plotViewCount = QtCore.Property(int, lambda s: 0)
+    plotViewCount = QtCore.Property(int, lambda s: len(s._plots))
 
     def resetThreeDViews(self):
         for w in self._threed.values():

@@ -128,8 +128,10 @@ class qMRMLNodeComboBox(W.QWidget):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, _scene, _event, node):
-        if not self._gone() and self._accepts(node):
-            self._scene_changed()
+        if self._gone() or not any(node.IsA(t) for t in self.nodeTypes):
+            return
+        self._scene_changed()  # observed from now on: an attribute set later may let it in
+        if self._accepts(node):
             self.nodeAdded.emit(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

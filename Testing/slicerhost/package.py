@@ -34,6 +34,10 @@ LOGICS = {
 }
 
 
+#: Nodes that Slicer's plugins give an item in the subject hierarchy.
+HIERARCHY_CLASSES = ("vtkMRMLDisplayableNode", "vtkMRMLTableNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode")
+
+
 def make_package(app, ctk, stubs, slicer_source=None):
     """Put ``slicer`` into sys.modules; ``stubs`` makes the widget classes that have no shim."""
     import slicer_core
@@ -148,10 +152,10 @@ def make_scene(slicer, app):
 
 
 def _keep_subject_hierarchy(slicer, scene):
-    """Give displayable nodes an item in the subject hierarchy, as Slicer's plugins (written with Qt) do."""
+    """Give nodes of these classes an item in the subject hierarchy, as Slicer's plugins (written with Qt) do."""
 
     def item_and_hierarchy(node):
-        if not node.IsA("vtkMRMLDisplayableNode") or node.GetHideFromEditors():
+        if not any(node.IsA(name) for name in HIERARCHY_CLASSES) or node.GetHideFromEditors():
             return None, None  # before asking for the hierarchy, which may add and remove nodes of its own
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         return (hierarchy.GetItemByDataNode(node), hierarchy) if hierarchy else (None, None)

@@ -18,6 +18,7 @@ __all__ = ["QtCore", "QtGui", "QtNetwork", "QtTest", "QtUiTools", "QtWidgets", "
 
 MODULES = [QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork, QtTest, QtXml]
 problems = []  # everything that a real Slicer would have refused or that is stubbed
+opened = []  # addresses that were to be opened in a browser or another program
 answers = []  # scripted answers for modal dialogs (see take_answer)
 custom_widgets = {}  # class name -> Python class, for .ui files
 stub_factory = [None]  # callable(class name) -> class, for classes without a shim

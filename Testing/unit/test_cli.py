@@ -20,6 +20,7 @@ from MRHarmonizationLib.evaluation.protocol import protocol_names
 from MRHarmonizationLib.training.recipe import list_recipes
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
 from MRHarmonizationLib.volumes.grid import Grid
+from MRHarmonizationLib.volumes.resampling import resample
 from MRHarmonizationLib.volumes.volume import Volume
 
 COMMANDS = ("demo", "enhance", "undo", "degrade", "models", "import-weights", "compare", "train", "evaluate")
@@ -435,14 +436,61 @@ def test_compare_writes_a_report(run: Run, fine_scan: Path, head_phantom: Volume
     noise = np.random.default_rng(0).normal(0, 25, head_phantom.array.shape).astype(np.float32)
     noisy = write_volume(head_phantom.with_array(head_phantom.array + noise), tmp_path / "noisy.nrrd")
     words = ["compare", noisy, fine_scan, "--reference", fine_scan, "--out", tmp_path / "report"]
-    result = run(*words, "--jsonl").result
-    page = Path(result["report"]).read_text(encoding="utf-8")
-    assert page.lstrip().lower().startswith("<!doctype html")
-    assert "data:image/png;base64," in page
-    assert 'src="http' not in page
-    measured = {m["name"]: m for m in result["comparison"]["measurements"]["before_vs_reference"]}
+    words += ["--maps", "contrast", "--maps", "homogeneity", "--window", 3]
+    ended = run(*words, "--jsonl")
+    result = ended.result
+    assert Path(result["report"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    for name in ("report", "metrics", "comparison", "curves", "texture"):
+        assert Path(result[name]).parent == tmp_path / "report"
+        assert Path(result[name]).stat().st_size > 500
+    assert set(result["maps"]) == {
+        f"{i}_{f}" for i in ("before", "after", "reference") for f in ("contrast", "homogeneity")
+    }
+    assert all(read_volume(path).array.any() for path in result["maps"].values())
+    measured = {m["name"]: m for m in result["measurements"]["before_vs_reference"]}
     assert 15 < measured["psnr"]["value"] < 40
-    assert "psnr" in run(*words).out
+    summary = json.loads(Path(result["comparison"]).read_text(encoding="utf-8"))
+    assert summary["measurements"]["after"] == result["measurements"]["after"]
+    assert {curve["id"] for curve in json.loads(Path(result["curves"]).read_text(encoding="utf-8"))} >= {"psd_radial"}
+    fractions = [event["fraction"] for event in ended.events if event["event"] == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert len(fractions) > 20
+
+
+def test_compare_says_what_it_did_to_a_person(run: Run, scan: Path, tmp_path: Path):
+    volume = read_volume(scan)
+    coarse = resample(volume, volume.grid.with_spacing((3.0, 3.0, 5.0)))
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[2:6, 5:13, 5:15] = 2
+    mask = write_volume(volume.with_array(labels), tmp_path / "labels.nrrd")
+    other = write_volume(coarse, tmp_path / "coarse.nrrd")
+    ended = run("compare", other, scan, "--mask", mask, "--label", 2, "--out", tmp_path / "report")
+    assert ended.code == 0
+    assert "before (3 × 3 × 5 mm) was resampled on the grid of after (2 × 2 × 5 mm, cubic)" in ended.err
+    assert "psnr" in ended.out
+    assert "labels, label 2" in ended.out
+    assert str(tmp_path / "report" / "report.html") in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (["--maps", "beauty"], 2, "contrast"),
+        (["--maps", "contrast", "--window", "4"], 2, "window 4"),
+        (["--label", "2"], 2, "mask"),
+        (["--metric", "beauty"], 2, "all"),
+        (["--mask", "scan.nrrd", "--label", "9999"], 3, "no label 9999"),
+        (["--reference", "missing.nrrd"], 3, "does not exist"),
+    ],
+)
+def test_compare_refuses_bad_options(
+    run: Run, scan: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, word: str
+):
+    monkeypatch.chdir(scan.parent)
+    write_volume(read_volume(scan), scan.parent / "after.nrrd")
+    assert_one_line_error(run("compare", scan, "after.nrrd", "--out", "report", *options), code, word)
+    assert not [path for path in scan.parent.glob("report/**/*") if path.is_file()]
 
 
 def test_compare_refuses_images_of_different_places(run: Run, fine_scan: Path, head_phantom: Volume, tmp_path: Path):

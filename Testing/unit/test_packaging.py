@@ -155,9 +155,9 @@ def test_every_import_is_a_declared_dependency():
     extras = project["optional-dependencies"]
     declared = {
         re.split(r"[<>=!~\[ ]", requirement)[0].lower()
-        for requirement in [*project["dependencies"], *extras["torch"], *extras["dicom"]]
+        for requirement in [*project["dependencies"], *extras["torch"], *extras["laboratory"], *extras["dicom"]]
     }
-    import_names = {"scikit-image": "skimage", "simpleitk": "SimpleITK"}
+    import_names = {"scikit-image": "skimage", "simpleitk": "SimpleITK", "scikit-learn": "sklearn", "pillow": "PIL"}
     allowed = {import_names.get(name, name) for name in declared}
     inside_slicer = {"slicer", "qt", "ctk", "vtk", "mrml", "PyTorchUtils", "SampleData", "DICOMLib"}
     missing = {name for name in imported_packages(LIBRARY) if name not in allowed | inside_slicer}

@@ -108,9 +108,43 @@ def _split(t):
     notes = []
     if typing.get_origin(t) is typing.Annotated:
         t, *notes = typing.get_args(t)
+    if typing.get_origin(t) is typing.Union and len(typing.get_args(t)) > 2:
+        return _NodeUnion(typing.get_args(t)), list(notes)
     if typing.get_origin(t) in (typing.Union, types.UnionType):
         t = next(a for a in typing.get_args(t) if a is not type(None))
     return t, list(notes)
+
+
+class _NodeUnion:
+    """``typing.Union[NodeA, NodeB, None]``, kept as Slicer keeps it: one reference per type, ``name.0``, ``name.1`` …
+
+    Slicer connects a node selector to ``typing.Union`` only (not to ``A | B``), and writes None only where it is named.
+    """
+
+    def __init__(self, hints):
+        self.types = list(hints)
+        if type(None) not in self.types or not all(t is type(None) or _is_node(t) for t in self.types):
+            raise TypeError(f"expected a union of node types and None, got {hints}")
+
+    def class_names(self):
+        return [t.__name__ for t in self.types if t is not type(None)]
+
+    def read(self, node, name):
+        for index in range(len(self.types)):
+            found = node.GetNodeReference(f"{name}.{index}")
+            if found is not None:
+                return found
+        return None
+
+    def write(self, node, name, value):
+        fitting = [index for index, t in enumerate(self.types) if isinstance(value, t)]
+        if not fitting:
+            raise TypeError(f"{name}: expected one of {self.class_names()}, got {value!r}")
+        modifying = node.StartModify()
+        for index in range(len(self.types)):
+            reference = value.GetID() if value is not None and index == fitting[0] else None
+            node.SetNodeReferenceID(f"{name}.{index}", reference)
+        node.EndModify(modifying)
 
 
 class _Member:
@@ -124,7 +158,7 @@ class _Member:
         )
 
     def _zero(self):
-        if _is_node(self.type):
+        if _is_node(self.type) or isinstance(self.type, _NodeUnion):
             return None
         if issubclass(self.type, enum.Enum):
             return list(self.type)[0]
@@ -137,6 +171,8 @@ class _Member:
         return next((n for n in self.notes if isinstance(n, cls)), None)
 
     def read(self, node):
+        if isinstance(self.type, _NodeUnion):
+            return self.type.read(node, self.name)
         if _is_node(self.type):
             return node.GetNodeReference(self.name)
         s = node.GetParameter(self.name)
@@ -150,9 +186,12 @@ class _Member:
         return self.type(s)
 
     def isIn(self, node):
-        return _is_node(self.type) or self.name in node.GetParameterNames()
+        return isinstance(self.type, _NodeUnion) or _is_node(self.type) or self.name in node.GetParameterNames()
 
     def write(self, node, value):
+        if isinstance(self.type, _NodeUnion):
+            self.type.write(node, self.name, value)
+            return
         if _is_node(self.type):
             if value is not None and not isinstance(value, self.type):
                 raise TypeError(f"{self.name}: expected {self.type.__name__}")
@@ -182,7 +221,7 @@ class _Gui:
         lo = lim.minimum if lim else getattr(m.note(Minimum), "minimum", None)
         hi = lim.maximum if lim else getattr(m.note(Maximum), "maximum", None)
         if isinstance(widget, slicer.qMRMLNodeComboBox):
-            widget.nodeTypes = [m.type.__name__]
+            widget.nodeTypes = m.type.class_names() if isinstance(m.type, _NodeUnion) else [m.type.__name__]
             self.read, self.write, self.sig = widget.currentNode, widget.setCurrentNode, widget.currentNodeChanged
         elif m.type is bool:
             self.read, self.write, self.sig = (lambda: widget.checked), widget.setChecked, widget.toggled

@@ -14,10 +14,12 @@ from MRHarmonizationLib.slicer_adapter.dependencies import (
     ALWAYS,
     ONNXRUNTIME,
     ONNXRUNTIME_GPU,
+    REPORT,
     TORCH,
     Requirement,
     SlicerDependencyInstaller,
     requirements_for,
+    requirements_for_comparison,
 )
 
 MISSING = Requirement("a_package_nobody_has", "a-package-nobody-has>=1")
@@ -56,6 +58,12 @@ def test_exactly_one_runtime(backend: str, device: str, platform: str):
         assert ONNXRUNTIME_GPU not in wanted
 
 
+def test_a_comparison_needs_no_network():
+    modules = {requirement.module for requirement in requirements_for_comparison()}
+    assert "matplotlib" in modules
+    assert not modules & {"onnxruntime", "torch"}
+
+
 def test_gpu_package_is_not_put_beside_the_cpu_package():
     pytest.importorskip("onnxruntime")
     assert SlicerDependencyInstaller().missing([ONNXRUNTIME, ONNXRUNTIME_GPU]) == []
@@ -63,7 +71,7 @@ def test_gpu_package_is_not_put_beside_the_cpu_package():
 
 def test_versions_are_those_of_the_project(repository: Path):
     declared = (repository / "pyproject.toml").read_text(encoding="utf-8")
-    for requirement in (*ALWAYS, ONNXRUNTIME, TORCH):
+    for requirement in (*ALWAYS, *REPORT, ONNXRUNTIME, TORCH):
         assert f'"{requirement.package}"' in declared, f"{requirement.package} differs from pyproject.toml"
 
 

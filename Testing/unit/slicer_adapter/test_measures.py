@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from MRHarmonizationLib.core.errors import GridMismatchError, InputError
-from MRHarmonizationLib.slicer_adapter.measures import BackgroundMeasure, measure
+from MRHarmonizationLib.slicer_adapter.background import BackgroundCall
+from MRHarmonizationLib.slicer_adapter.measures import measure
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -18,7 +19,7 @@ def noisy(head_phantom: Volume) -> Volume:
     return head_phantom.with_array(head_phantom.array + rng.normal(0, 40, head_phantom.array.shape).astype(np.float32))
 
 
-def wait(job: BackgroundMeasure) -> None:
+def wait(job: BackgroundCall) -> None:
     for _ in range(1000):
         if job.is_done():
             return
@@ -53,16 +54,14 @@ def test_reference_elsewhere_or_useless(head_phantom: Volume, noisy: Volume):
 
 def test_background_gives_result_or_error(head_phantom: Volume):
     blurred = head_phantom.with_array(ndimage.gaussian_filter(head_phantom.array, 1))
-    job = BackgroundMeasure(lambda: measure(head_phantom, blurred))
+    job = BackgroundCall(lambda: measure(head_phantom, blurred))
     wait(job)
     assert job.error is None
     assert job.found is not None
-    job = BackgroundMeasure(
-        lambda: measure(head_phantom, head_phantom, head_phantom.with_array(head_phantom.array * 0))
-    )
+    job = BackgroundCall(lambda: measure(head_phantom, head_phantom, head_phantom.with_array(head_phantom.array * 0)))
     wait(job)
     assert isinstance(job.error, InputError)
-    job = BackgroundMeasure(lambda: 1 / 0)
+    job = BackgroundCall(lambda: 1 / 0)
     wait(job)
     assert "measuring failed" in str(job.error)
 
