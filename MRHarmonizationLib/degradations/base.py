@@ -22,13 +22,16 @@ class Parameters(Protocol):
 
 
 class Degradation(Protocol):
-    """A degradation: how to draw its parameters, and how to apply them."""
+    """A degradation: how to draw its parameters, and how to apply them.
 
-    def sample(self, rng: np.random.Generator, volume: Volume) -> Any:
+    A kind that can use further volumes names them in an attribute ``companions`` and takes them by these names.
+    """
+
+    def sample(self, rng: np.random.Generator, volume: Volume, *further: Any, **companions: Any) -> Any:
         """Draw parameters for a volume."""
         ...
 
-    def apply(self, volume: Volume, parameters: Any) -> Volume:
+    def apply(self, volume: Volume, parameters: Any, *further: Any, **companions: Any) -> Volume:
         """Apply parameters; the same parameters give the same voxels."""
         ...
 

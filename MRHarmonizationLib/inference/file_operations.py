@@ -93,9 +93,9 @@ def enhance_file(
     progress = progress or Progress()
     request = replace(request or EnhanceRequest(), keep_residual=residual is not None)
     target = check_volume_output(output)
-    residual_target = _checked_residual_path(residual)
+    residual_target = checked_residual_path(residual)
     sidecar = check_output_path(sidecar_path(target))
-    _refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
+    refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
     _check_space(scan, request, target, residual_target)
@@ -148,7 +148,7 @@ def undo_file(enhanced: AnyPath, residual: AnyPath, output: AnyPath) -> Path:
         If the output cannot be written.
     """
     target = check_volume_output(output)
-    _refuse_same_file({"enhanced": Path(enhanced), "residual": Path(residual), "output": target})
+    refuse_same_file({"enhanced": Path(enhanced), "residual": Path(residual), "output": target})
     return write_volume(undo(read_volume(enhanced), read_volume(residual)), target)
 
 
@@ -165,6 +165,11 @@ class DegradedFiles:
     volume : Volume
     parameters : mapping
         JSON-ready.
+    source : Volume
+        The scan before.
+    seed : int or None
+    companions : dict of str to Volume
+        Further volumes that were used.
     """
 
     output: Path
@@ -172,6 +177,9 @@ class DegradedFiles:
     parameters_file: Path | None
     volume: Volume
     parameters: Mapping[str, Any]
+    source: Volume
+    seed: int | None
+    companions: dict[str, Volume]
 
 
 def degrade_file(
@@ -182,6 +190,7 @@ def degrade_file(
     parameters_file: AnyPath | None = None,
     series_uid: str | None = None,
     progress: Progress | None = None,
+    companions: Mapping[str, AnyPath | None] | None = None,
 ) -> DegradedFiles:
     """Write a degraded version of a scan; every random draw is recorded and can be replayed.
 
@@ -198,11 +207,14 @@ def degrade_file(
         ``seed`` are saved there.
     series_uid : str, optional
     progress : Progress, optional
+    companions : mapping of str to path-like, optional
+        Further images that the kind can use, by name ('labels', 'donor').
 
     Raises
     ------
     ParameterError
-        Unknown kind, a seed missing or at odds with the file, parameters of another kind.
+        Unknown kind, a seed missing or at odds with the file, parameters of another kind, an image the kind has no use
+        for.
     InputError, OutputError
         If a file cannot be read or written.
     """
@@ -215,7 +227,8 @@ def degrade_file(
     target = check_volume_output(output)
     sidecar = check_output_path(sidecar_path(target))
     parameters_path = None if parameters_file is None else Path(parameters_file).expanduser().resolve()
-    _refuse_same_file({"input": Path(source), "output": target, "sidecar": sidecar, "parameters": parameters_path})
+    refuse_same_file({"input": Path(source), "output": target, "sidecar": sidecar, "parameters": parameters_path})
+    further = _companion_paths(kind, getattr(degradation, "companions", ()), companions or {})
     replayed = parameters_path is not None and parameters_path.exists()
     if parameters_path is not None and replayed:
         seed, values = _read_parameters(parameters_path, kind, seed)
@@ -227,10 +240,11 @@ def degrade_file(
         )
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
+    used = {name: read_volume(path) for name, path in further.items()}
     if not replayed:
-        parameters = degradation.sample(np.random.default_rng(seed), scan)
+        parameters = degradation.sample(np.random.default_rng(seed), scan, **used)
     progress.report(0.2, "Degrading")
-    degraded = degradation.apply(scan, parameters)
+    degraded = degradation.apply(scan, parameters, **used)
     record = {"kind": kind, "seed": seed, "parameters": parameters.to_dict()}
     progress.report(WORKING_PART, "Writing the result")
     with Staging() as staging:
@@ -240,7 +254,17 @@ def degrade_file(
         write_volume(degraded, staging.place(target))
         progress.check()
     progress.report(1.0, "Done")
-    return DegradedFiles(target, sidecar, None if replayed else parameters_path, degraded, record["parameters"])
+    saved = None if replayed else parameters_path
+    return DegradedFiles(target, sidecar, saved, degraded, record["parameters"], scan, seed, used)
+
+
+def _companion_paths(kind: str, known: Iterable[str], given: Mapping[str, AnyPath | None]) -> dict[str, AnyPath]:
+    """Return the images that were given, or refuse those a kind of degradation has no use for."""
+    wanted = {name: path for name, path in given.items() if path is not None}
+    useless = sorted(set(wanted) - set(known))
+    if useless:
+        raise ParameterError(f"kind '{kind}' has no use for {', '.join(useless)}", "leave it out")
+    return wanted
 
 
 def _degrade_provenance(scan: Volume, degraded: Volume, record: Mapping[str, Any]) -> Provenance:
@@ -279,7 +303,8 @@ def _read_parameters(path: Path, kind: str, seed: int | None) -> tuple[int | Non
     return record.get("seed"), record["parameters"]
 
 
-def _checked_residual_path(residual: AnyPath | None) -> Path | None:
+def checked_residual_path(residual: AnyPath | None) -> Path | None:
+    """Return the absolute path of a residual to be written, None for None; raises OutputError."""
     if residual is None:
         return None
     if not os.fspath(residual).lower().endswith(RESIDUAL_SUFFIX):
@@ -287,7 +312,7 @@ def _checked_residual_path(residual: AnyPath | None) -> Path | None:
     return check_volume_output(residual)
 
 
-def _refuse_same_file(named: Mapping[str, Path | None]) -> None:
+def refuse_same_file(named: Mapping[str, Path | None]) -> None:
     """Refuse to overwrite what is read, or to write two things to one place; raises OutputError."""
     seen: dict[Path, str] = {}
     for name, path in _resolved(named.items()):
