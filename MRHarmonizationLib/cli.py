@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from MRHarmonizationLib import __version__
+from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_probe
 from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, report_failure
 from MRHarmonizationLib.core.errors import InputError, ParameterError
 
@@ -171,16 +171,32 @@ def degrade(
             "exist, save there what is sampled with --seed.",
         ),
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Label map (FreeSurfer numbers), for kspace-contrast.")
+    ] = None,
+    donor: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another case that lends amplitudes, for kspace-contrast.")
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also draw images and their spectra, with four further draws.")
+    ] = None,
     series: SeriesOption = None,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a scan worse in a known way, for tests and training; every random draw can be replayed."""
+    """Change a scan in a known way, for tests and training; every random draw can be replayed."""
     with door(jsonl, debug) as session:
         from MRHarmonizationLib.inference.file_operations import degrade_file
 
-        done = degrade_file(source, output, kind, seed, parameters, series, session.progress)
+        if preview is not None:
+            from MRHarmonizationLib.evaluation.contrast_preview import check_preview_path, write_preview
+
+            check_preview_path(preview)
+        companions = {"labels": labels, "donor": donor}
+        done = degrade_file(source, output, kind, seed, parameters, series, session.progress, companions)
         paths = {"output": done.output, "sidecar": done.sidecar, "parameters_file": done.parameters_file}
+        if preview is not None:
+            paths["preview"] = write_preview(preview, done, kind)
         session.result(_texts(paths) | {"parameters": dict(done.parameters)}, _lines(paths))
 
 
@@ -229,26 +245,50 @@ def compare(
     out: FolderOption,
     reference: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth, where there is one.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to measure: voxels that are not 0.")] = None,
+    label: Annotated[int | None, typer.Option(metavar="N", help="Measure only where the mask is N.")] = None,
+    maps: Annotated[
+        list[str] | None, typer.Option(metavar="FEATURE", help="Also map this texture feature; may be repeated.")
+    ] = None,
+    window: Annotated[int, typer.Option(metavar="N", help="Side of the maps' window in voxels, odd.")] = 5,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help='Also compute this slow metric, or "all"; may be repeated.')
+    ] = None,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure what processing did to an image and write one self-contained HTML report."""
+    """Measure what processing did to an image: one self-contained HTML report, tables, curves, feature maps.
+
+    Images on different grids are brought to that of AFTER, and the report says so.
+    """
     with door(jsonl, debug) as session:
         from MRHarmonizationLib.cli_lines import comparison_lines
-        from MRHarmonizationLib.evaluation.report import make_folder, write_report
-        from MRHarmonizationLib.inference.compare import compare as compare_volumes
-        from MRHarmonizationLib.volumes.files import read_volume
+        from MRHarmonizationLib.evaluation.report_files import compare_files
 
-        make_folder(out)
-        optional = {name: read_volume(path) for name, path in (("reference", reference), ("mask", mask)) if path}
-        comparison = compare_volumes(
-            read_volume(before), read_volume(after), **optional, progress=session.progress.part(0.0, 0.8)
+        done = compare_files(
+            before,
+            after,
+            out,
+            reference,
+            mask,
+            label=label,
+            maps=maps or (),
+            window=window,
+            extra_metrics=metric or (),
+            progress=session.progress,
         )
-        written = write_report(comparison, out, f"{before.name} and {after.name}")
-        paths = {"report": written.html, "csv": written.csv, "json": written.json}
-        session.result(
-            _texts(paths) | {"comparison": comparison.to_dict()}, [*comparison_lines(comparison), *_lines(paths)]
-        )
+        for note in done.result.notes:
+            session.status(note)
+        paths = {
+            "report": done.paths.html,
+            "metrics": done.paths.csv,
+            "comparison": done.paths.json,
+            "curves": done.paths.curves,
+            "texture": done.paths.texture,
+        }
+        measured = {key: [m.to_dict() for m in group] for key, group in done.result.measurements.items()}
+        values = {"maps": _texts(dict(done.paths.maps)), "measurements": measured, "notes": list(done.result.notes)}
+        lines = [*comparison_lines(done.result), *_lines(paths | done.paths.maps)]
+        session.result(_texts(paths) | values, lines)
 
 
 @app.command(epilog=EPILOG)
@@ -302,6 +342,11 @@ def evaluate(
         chosen = tuple(model) if model else None
         done = run_protocol(protocol, _data_folder(data), out, quick, chosen, jobs, retune, session.progress)
         session.result(done.to_dict(), done.lines())
+
+
+cli_probe.register(app, EPILOG)
+cli_harmonize.register(app, EPILOG)
+cli_dwi.register(app, EPILOG)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -23,7 +23,10 @@ from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.resampling import resample
 from MRHarmonizationLib.volumes.volume import Volume
 
-COMMANDS = ("demo", "enhance", "undo", "degrade", "models", "import-weights", "compare", "train", "evaluate")
+COMMANDS = (
+    *("demo", "enhance", "undo", "degrade", "models", "import-weights", "compare", "train", "evaluate"),
+    *("harmonize", "simulate-dwi", "probe"),
+)
 
 
 @dataclass

@@ -31,7 +31,11 @@ MAY_IMPORT = {
     "training": ENGINE | {"evaluation"},
     "evaluation": ENGINE | {"training", "samples"},
     "slicer_adapter": ENGINE | {"samples"},
-    "cli": ENGINE | {"training", "evaluation", "samples", "cli_output", "cli_lines"},
+    "cli": ENGINE
+    | {"training", "evaluation", "samples", "cli_output", "cli_lines", "cli_probe", "cli_harmonize", "cli_dwi"},
+    "cli_probe": ENGINE | {"evaluation", "cli_output"},
+    "cli_harmonize": ENGINE | {"cli_output"},
+    "cli_dwi": ENGINE | {"cli_output"},
     "cli_lines": ENGINE,
     "cli_output": {"core"},
     "__main__": {"cli"},

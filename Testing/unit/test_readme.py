@@ -51,6 +51,8 @@ def test_command_lines_are_accepted(line: str):
         return
     assert name in program.commands, f"there is no command {name}"
     command = program.commands[name]
+    if words and words[0] in getattr(command, "commands", {}):  # a group of commands
+        command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= options
     inline_mention = len(words) < sum(parameter.param_type_name == "argument" for parameter in command.params)
