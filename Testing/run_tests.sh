@@ -86,7 +86,9 @@ main() {
   # One thread per process: the processes share the cores, and thread pools of several libraries would fight for them.
   export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
   export QT_QPA_PLATFORM=offscreen MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE=1
-  exec "$ENVIRONMENT/bin/python" -m pytest -n "${MRH_TEST_JOBS:-2}" --dist loadfile "$@"
+  # Whole files go to a process each, in the order of their names: the few long end-to-end runs start early. By default
+  # they would come last, because they hold few tests, and the other processes would wait for them.
+  exec "$ENVIRONMENT/bin/python" -m pytest -n "${MRH_TEST_JOBS:-2}" --dist loadfile --no-loadscope-reorder "$@"
 }
 
 main "$@"
