@@ -171,6 +171,7 @@ def run_laboratory(
     lesions = {name: found for name, s in sets.items() if (found := overlap_summary(s.lesions)) is not None}
     size_note = describe_sizes(sets[RAW].grids, settings)
     notes = [*cohort.warnings, *([size_note] if size_note else []), *_control_notes(rows)]
+    notes += _weak_probe_notes(rows, plan.probes)
     tested = len({subject for fold in folds for subject in fold.test})
     if tested < FEW_TEST_SUBJECTS:
         notes.append(f"only {tested} test subjects: the intervals are narrower than they should be; try more folds")
@@ -290,6 +291,20 @@ def _checksum(slices: Any) -> str:
     state = hashlib.sha256(np.ascontiguousarray(slices.pixels).tobytes())
     state.update(np.ascontiguousarray(slices.scanner).tobytes())
     return state.hexdigest()
+
+
+def _weak_probe_notes(rows: tuple[dict[str, Any], ...], probes: tuple[str, ...]) -> list[str]:
+    """Return where the first probe finds clearly less than another one: what one probe sees is there to be seen."""
+    notes = []
+    retrained = {(row["images"], row["probe"]): row for row in rows if row["mode"] == RETRAINED}
+    for (images, probe), row in retrained.items():
+        first = retrained[images, probes[0]]
+        if row["accuracy_low"] > first["accuracy_high"]:
+            notes.append(
+                f"{images}: {probe}, retrained, tells more scanners apart ({row['accuracy']:.2f}) than {probes[0]} "
+                f"({first['accuracy']:.2f}), which has learned too little here: believe the higher figure"
+            )
+    return notes
 
 
 def _control_notes(rows: tuple[dict[str, Any], ...]) -> list[str]:

@@ -72,5 +72,5 @@ class NetworkProbe:
         return FittedNetwork(train_classifier(pixels, scanner, plan, progress))
 
 
-PROBES.register("resnet50")(NetworkProbe("resnet50", 12))
+PROBES.register("resnet50")(NetworkProbe("resnet50", 10))
 PROBES.register("small_cnn")(NetworkProbe("small_cnn", 15))

@@ -79,9 +79,12 @@ class ResNet50(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
+        """Draw weights as torchvision does with ``zero_init_residual``: every block starts as its shortcut alone."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, H, W) to the 2,048 values before the classifier, (N, 2048)."""

@@ -13,7 +13,7 @@ from support.cohorts import SCANNERS, write_cohort
 
 from MRHarmonizationLib.core.errors import InputError, OperationCancelled, ParameterError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.evaluation import laboratory_runs, laboratory_sets
+from MRHarmonizationLib.evaluation import laboratory, laboratory_runs, laboratory_sets
 from MRHarmonizationLib.evaluation.cohort import read_cohort
 from MRHarmonizationLib.evaluation.harmonizers import FromFiles
 from MRHarmonizationLib.evaluation.laboratory import LaboratoryPlan, run_laboratory
@@ -266,3 +266,19 @@ def test_the_entry_point_takes_the_files_column_by_default(source, tmp_path):
     assert any("raw images" in line for line in by_default.lines())
     with pytest.raises(ParameterError, match="'none' is among others"):
         probe_cohort(source, tmp_path / "b", replace(plan, harmonizers=("none", "cubic")))
+
+
+def test_a_probe_that_learned_less_than_another_is_pointed_out():
+    def row(probe, images, value):
+        return {
+            "probe": probe,
+            "images": images,
+            "mode": RETRAINED,
+            "accuracy": value,
+            "accuracy_low": value - 0.1,
+            "accuracy_high": value + 0.1,
+        }
+
+    rows = (row("deep", "a", 0.4), row("deep", "b", 0.9), row("texture", "a", 0.8), row("texture", "b", 0.95))
+    (note,) = laboratory._weak_probe_notes(rows, ("deep", "texture"))
+    assert note.startswith("a: texture, retrained, tells more scanners apart (0.80) than deep (0.40)")
