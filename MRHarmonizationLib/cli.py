@@ -12,9 +12,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_probe
+from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_probe, cli_train
 from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, report_failure
-from MRHarmonizationLib.core.errors import InputError, ParameterError
+from MRHarmonizationLib.cli_train import data_folder
+from MRHarmonizationLib.core.errors import ParameterError
 
 PROGRAM = "mrharmonize"
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
@@ -142,17 +143,19 @@ def enhance(
 
 @app.command(epilog=EPILOG)
 def undo(
-    enhanced: Annotated[Path, typer.Argument(metavar="ENHANCED", help="The OUT file of `enhance`, unchanged.")],
+    enhanced: Annotated[
+        Path, typer.Argument(metavar="CHANGED", help="The OUT file of `enhance`, `harmonize` or `harmonize-dwi`.")
+    ],
     residual: Annotated[Path, typer.Argument(metavar="RESIDUAL", help="The file --residual wrote with it.")],
     output: OutputArgument,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Bring back the resampled input of an enhancement, bit for bit."""
+    """Bring back what an enhancement or harmonisation started from, on the output's grid, bit for bit."""
     with door(jsonl, debug) as session:
-        from MRHarmonizationLib.inference.file_operations import undo_file
+        from MRHarmonizationLib.inference.harmonize_dwi_files import undo_any_file
 
-        paths = {"output": undo_file(enhanced, residual, output)}
+        paths = {"output": undo_any_file(enhanced, residual, output)}
         session.result(_texts(paths), _lines(paths))
 
 
@@ -292,36 +295,6 @@ def compare(
 
 
 @app.command(epilog=EPILOG)
-def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or path of one.")],
-    out: FolderOption = Path("runs"),
-    data: DataOption = None,
-    device: DeviceOption = "auto",
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that simulate scans.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the checkpoint in DIR stopped.")] = False,
-    jsonl: JsonlOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Train a recipe; needs the extra "torch"."""
-    with door(jsonl, debug) as session:
-        from MRHarmonizationLib.training.recipe import load_recipe
-
-        plan = load_recipe(recipe)
-        checkpoint = out / "checkpoint.pt"
-        if checkpoint.exists() and not resume:
-            raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
-        scans = _data_folder(data)
-        from MRHarmonizationLib.training.export import publish
-        from MRHarmonizationLib.training.loop import train as run_training
-
-        best = run_training(plan, scans, out, device, steps, workers, session.progress)
-        weights, card = publish(plan, best, out)
-        paths = {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": checkpoint}
-        session.result(_texts(paths) | {"recipe": plan.id}, _lines(paths))
-
-
-@app.command(epilog=EPILOG)
 def evaluate(
     protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="Name of a shipped protocol, or path of one.")],
     out: FolderOption,
@@ -340,10 +313,11 @@ def evaluate(
         from MRHarmonizationLib.evaluation.protocol import run_protocol
 
         chosen = tuple(model) if model else None
-        done = run_protocol(protocol, _data_folder(data), out, quick, chosen, jobs, retune, session.progress)
+        done = run_protocol(protocol, data_folder(data), out, quick, chosen, jobs, retune, session.progress)
         session.result(done.to_dict(), done.lines())
 
 
+cli_train.register(app, EPILOG)
 cli_probe.register(app, EPILOG)
 cli_harmonize.register(app, EPILOG)
 cli_dwi.register(app, EPILOG)
@@ -379,13 +353,6 @@ def _report_mistake(mistake: BaseException, words: Sequence[str]) -> int:
     error = ParameterError(message, f"see {path} --help")
     reporter = JsonLinesReporter(sys.stdout) if "--jsonl" in words else HumanReporter(sys.stdout)
     return report_failure(reporter, error)
-
-
-def _data_folder(given: Path | None) -> Path:
-    folder = given or Path("..") / "shared" / "data"
-    if not folder.is_dir():
-        raise InputError(f"data folder {folder} does not exist", "name it with --data or the variable MRH_DATA")
-    return folder
 
 
 def _texts(paths: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command ``mrharmonize simulate-dwi``: translates words into a call, nothing more.
+"""The commands for diffusion scans; here ``mrharmonize simulate-dwi``: translates words into a call, nothing more.
 
 Whatever a command needs is imported inside it, so that ``--help`` and mistakes answer at once.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from MRHarmonizationLib.cli_dwi_harmonize import fit_dwi, harmonize_dwi
 from MRHarmonizationLib.cli_output import door
 
 JsonlOption = Annotated[bool, typer.Option("--jsonl", help="Speak JSON lines on the standard output, for programs.")]
@@ -17,15 +18,17 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the trace of an
 
 
 def register(app: typer.Typer, epilog: str) -> None:
-    """Add the command to the program.
+    """Add the commands for diffusion scans to the program.
 
     Parameters
     ----------
     app : Typer
     epilog : str
-        Last line of its help.
+        Last line of their help.
     """
     app.command("simulate-dwi", epilog=epilog)(simulate_dwi)
+    app.command("harmonize-dwi", epilog=epilog)(harmonize_dwi)
+    app.command("fit-dwi", epilog=epilog)(fit_dwi)
 
 
 def simulate_dwi(

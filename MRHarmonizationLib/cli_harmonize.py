@@ -89,7 +89,7 @@ def harmonize(
         from MRHarmonizationLib.inference.scan_folder import holds_several_scans
 
         request = HarmonizeRequest(
-            method=method, reference=reference, strength=strength, parameters=_parameters(parameter or ())
+            method=method, reference=reference, strength=strength, parameters=_parameters(parameter or (), method)
         )
         if series is None and holds_several_scans(source):
             _harmonize_folder(session, source, output, request, residual, mask)
@@ -238,11 +238,16 @@ def _failure(failed: Sequence[tuple[str, MRHarmonizationError]], done: int) -> M
     return type(first)(problem, remedy) if isinstance(first, InputError) else InputError(problem, remedy)
 
 
-def _parameters(words: Sequence[str]) -> dict[str, Any]:
-    """Return NAME=VALUE words as numbers by name."""
+def _parameters(words: Sequence[str], method: str) -> dict[str, Any]:
+    """Return NAME=VALUE words by name: numbers, or text where the method's own value is text."""
+    from MRHarmonizationLib.methods.harmonizers import HARMONIZERS
+
     values: dict[str, Any] = {}
     for word in words:
         name, separator, text = word.partition("=")
+        if separator and isinstance(HARMONIZERS.get(method).defaults.get(name), str):
+            values[name] = text
+            continue
         try:
             number = float(text)
         except ValueError:

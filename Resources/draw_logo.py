@@ -1,4 +1,6 @@
-"""Draw the logo and the module icons: a head slice, coarse on the left, clear on the right; in squares for Compare.
+"""Draw the logo and the module icons: a head slice, coarse on the left, clear on the right.
+
+In squares for Compare; with the three colours of diffusion directions for DWI.
 
 Run from anywhere; needs numpy, scipy and Pillow (which matplotlib brings along)::
 
@@ -18,14 +20,16 @@ LOGO_PX = 256
 ICON_PX = 128
 OVERSAMPLING = 4
 COARSE_PIXELS = 15
-CHECKERED = {"MRHarmonizationCompare"}
-"""Modules whose icon shows coarse and clear in a checkerboard of four squares."""
 """Width of the coarse half's pixels: the head is about this many of them wide."""
+STYLES = {"MRHarmonizationCompare": "checkered", "MRHarmonizationDWI": "directions"}
+"""Icons that are no plain halves with a sweep line: four squares, or rods in the colours of diffusion directions."""
 
 NIGHT = np.array([14, 22, 44]) / 255
 DEEP = np.array([18, 64, 92]) / 255
 TEAL = np.array([64, 224, 208]) / 255
 AMBER = np.array([255, 178, 74]) / 255
+DIRECTIONS = ((0.0, [236, 82, 74]), (120.0, [92, 214, 92]), (60.0, [86, 136, 255]))
+"""Rods of the icon: angle in degrees, and colour (left-right red, front-back green, head-foot blue, as in DTI maps)."""
 
 
 def coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +106,23 @@ def coarse_share(x: np.ndarray, y: np.ndarray, size: int, checkered: bool) -> np
     return columns * (1 - rows) + rows * (1 - columns)
 
 
-def draw(size: int, seed: int = 4, checkered: bool = False) -> Image.Image:
-    """Return the logo, ``size`` pixels square, RGBA with rounded transparent corners."""
+def rods(x: np.ndarray, y: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return three rods through the centre with round ends, each with a dark rim: covers and colours, in order."""
+    found = []
+    for angle, colour in DIRECTIONS:
+        along, across = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        u, v = x * along + y * across, -x * across + y * along
+        distance = np.hypot(np.maximum(np.abs(u) - 0.52, 0), v)
+        found += [(soft(distance - 0.088, size), NIGHT), (soft(distance - 0.058, size), np.array(colour) / 255)]
+    return found
+
+
+def draw(size: int, seed: int = 4, style: str = "sweep") -> Image.Image:
+    """Return the logo, ``size`` pixels square, RGBA with rounded transparent corners.
+
+    ``style`` is 'sweep', 'checkered' or 'directions'.
+    """
+    checkered = style == "checkered"
     big = size * OVERSAMPLING
     x, y = coordinates(big)
     slice_image = head_slice(big)
@@ -126,7 +145,8 @@ def draw(size: int, seed: int = 4, checkered: bool = False) -> Image.Image:
     handle = soft(np.hypot(x, y + 0.60) - 0.085, big)
     arrows = soft(np.maximum(np.abs(np.abs(x) - 0.036) - 0.020, np.abs(y + 0.60) - (0.058 - np.abs(x)) * 0.9), big)
     sweep = ((halo, TEAL), (line, np.ones(3)), (handle, np.ones(3)), (arrows * handle, NIGHT))
-    for cover, colour in () if checkered else sweep:
+    marks = {"sweep": sweep, "checkered": (), "directions": rods(x, y, big)}[style]
+    for cover, colour in marks:
         picture = picture * (1 - cover[..., None]) + colour * cover[..., None]
 
     corner = 0.22
@@ -140,12 +160,12 @@ def main() -> None:
     """Write the extension's logo and an icon for every module folder."""
     logo = draw(LOGO_PX)
     logo.save(ROOT / "MRHarmonization.png", optimize=True)
-    icons = {checkered: draw(ICON_PX, checkered=checkered) for checkered in (False, True)}
+    icons = {style: draw(ICON_PX, style=style) for style in {"sweep", *STYLES.values()}}
     for module in sorted((ROOT / "MRHarmonization").iterdir()):
         if (module / "Resources").is_dir():
             folder = module / "Resources" / "Icons"
             folder.mkdir(parents=True, exist_ok=True)
-            icons[module.name in CHECKERED].save(folder / f"{module.name}.png", optimize=True)
+            icons[STYLES.get(module.name, "sweep")].save(folder / f"{module.name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ("MRHarmonizationEnhance", "MRHarmonizationCompare")
+MODULES = ("MRHarmonizationEnhance", "MRHarmonizationCompare", "MRHarmonizationDWI")
 #: Curve shown in the picture of MR Compare.
 SHOWN_CURVE = "psd_radial"
+#: Method in the picture of the task "Standardise contrast".
+SHOWN_METHOD = "nyul"
+#: Diffusion scan of the picture of MR Diffusion, below the folder of real scans (MRH_DATA), and the volume shown.
+DIFFUSION_SCAN, SHOWN_VOLUME = "dwi/philips_achieva_b1000_32dir.nii.gz", 9
 WINDOW = (1600, 1000)
 LONGEST_RUN_S = 1800
 
@@ -37,6 +41,9 @@ def main() -> None:
     host.startup_completed()
     print(enhance(host, options.out / "panel_enhance.png"))
     print(compare(host, options.out / "panel_compare.png"))
+    print(standardise(host, options.out / "panel_standardise.png"))
+    data = Path(os.environ.get("MRH_DATA", ROOT.parent / "shared" / "data"))
+    print(diffusion(host, options.out / "panel_dwi.png", data / DIFFUSION_SCAN))
     host.close()
     if host.problems:
         raise SystemExit(f"the host had problems: {host.problems}")
@@ -65,6 +72,39 @@ def compare(host: Any, path: Path) -> Path:
     panel.ui.curveComboBox.setCurrentIndex(panel.ui.curveComboBox.findData(SHOWN_CURVE))
     panel.ui.imagesSection.collapsed = True
     host.click(panel.ui.checkerButton)
+    host.wait(lambda: not panel.views.is_working, LONGEST_RUN_S)
+    return Path(host.grab(path))
+
+
+def standardise(host: Any, path: Path) -> Path:
+    """Give the sample the contrast of the reference group that is most like it."""
+    host.select("MRHarmonizationEnhance")
+    panel = host.widget("MRHarmonizationEnhance")
+    host.click(panel.ui.sampleButton)
+    panel.ui.modeComboBox.setCurrentIndex(1)
+    panel.ui.methodComboBox.setCurrentIndex(panel.ui.methodComboBox.findData(SHOWN_METHOD))
+    run(host, panel)
+    if panel.ui.outputSelector.currentNode() is None:
+        raise SystemExit(panel.ui.statusLabel.text)
+    host.wait(lambda: not panel.comparison.is_measuring, LONGEST_RUN_S)
+    return Path(host.grab(path))
+
+
+def diffusion(host: Any, path: Path, scan: Path) -> Path | str:
+    """Harmonise a diffusion scan to the shipped target; look at one of its volumes and at the table."""
+    if not scan.is_file():
+        return f"{path.name} was not made: there is no {scan} (set MRH_DATA)"
+    host.select("MRHarmonizationDWI")
+    panel = host.widget("MRHarmonizationDWI")
+    host.answers.append(str(scan))
+    host.click(panel.ui.loadButton)
+    run(host, panel)
+    if panel.ui.outputSelector.currentNode() is None:
+        raise SystemExit(panel.ui.statusLabel.text)
+    panel.ui.volumeSlider.setValue(SHOWN_VOLUME + 1)  # counted from 1
+    for section in (panel.ui.scanSection, panel.ui.resultSection):
+        section.collapsed = True
+    panel.ui.planesComboBox.setCurrentIndex(0)
     host.wait(lambda: not panel.views.is_working, LONGEST_RUN_S)
     return Path(host.grab(path))
 

@@ -1,16 +1,20 @@
-"""A stand-in for the process that enhances or compares: does something simple at once, and can be told to fail."""
+"""A stand-in for the process that enhances, standardises or compares: at once, and it can be told to fail."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fake_dwi import harmonize_dwi_simply
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.inference.curves import Curve, Series
+from MRHarmonizationLib.inference.harmonize import HarmonizeRequest
+from MRHarmonizationLib.inference.harmonize_files import harmonize_file
 from MRHarmonizationLib.inference.provenance import Provenance, write_sidecar
 from MRHarmonizationLib.inference.strength import apply_strength
 from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
@@ -51,7 +55,7 @@ class FakeProcess:
 
     def __init__(self, runner: FakeRunner, command: list[str]) -> None:
         self.command, self.killed = command, False
-        self._runner, self._looks = runner, 0
+        self._runner, self._looks, self._error = runner, 0, runner.error
 
     def option(self, name: str, default: str = "") -> str:
         return self.command[self.command.index(name) + 1] if name in self.command else default
@@ -61,21 +65,26 @@ class FakeProcess:
         done = self._looks / self._runner.steps
         events: list[dict[str, Any]] = [{"event": "progress", "fraction": min(done, 1.0), "message": "Working"}]
         if self._looks == self._runner.steps:
-            error = self._runner.error
-            if error is not None:
-                said = {"problem": error.problem, "remedy": error.remedy, "exit_code": error.exit_code}
-                events.append({"event": "error", "kind": error.kind, **said})
-            else:
-                answer = compare_simply if self.command[3] == "compare" else enhance_simply
-                events.append({"event": "result", **answer(self)})
-                if self._runner.afterwards is not None:
-                    self._runner.afterwards(self.command)
+            events.append(self._outcome())
         return [json.dumps(event) for event in events]
+
+    def _outcome(self) -> dict[str, Any]:
+        try:
+            if self._error is not None:
+                raise self._error
+            found = ANSWERS[self.command[3]](self)
+        except MRHarmonizationError as error:
+            self._error = error
+            said = {"problem": error.problem, "remedy": error.remedy, "exit_code": error.exit_code}
+            return {"event": "error", "kind": error.kind, **said}
+        if self._runner.afterwards is not None:
+            self._runner.afterwards(self.command)
+        return {"event": "result", **found}
 
     def exit_code(self) -> int | None:
         if self._looks < self._runner.steps:
             return None
-        return 0 if self._runner.error is None else self._runner.error.exit_code
+        return 0 if self._error is None else self._error.exit_code
 
     def error_output(self) -> str:
         return ""
@@ -110,6 +119,20 @@ def enhance_simply(process: FakeProcess) -> dict[str, Any]:
     )
     write_sidecar(provenance, target)
     return {"measurements": [], "provenance": provenance.to_dict(), "warnings": []}
+
+
+def standardise(process: FakeProcess) -> dict[str, Any]:
+    """Do what the command line would, here and now: the classical methods are quick."""
+    words = [value for name, value in pairwise(process.command) if name == "--parameter"]
+    request = HarmonizeRequest(
+        method=process.option("--method"),
+        reference=process.option("--reference"),
+        strength=float(process.option("--strength")),
+        parameters={name: float(value) for name, _, value in (word.partition("=") for word in words)},
+    )
+    residual, mask = process.option("--residual") or None, process.option("--mask") or None
+    done = harmonize_file(process.command[4], process.command[5], request, residual, mask)
+    return {"warnings": list(done.result.warnings), "provenance": done.result.provenance.to_dict()}
 
 
 def compare_simply(process: FakeProcess) -> dict[str, Any]:
@@ -201,3 +224,12 @@ def curves_simply(images: dict[str, Volume], inside: np.ndarray) -> list[Curve]:
         ),
         Curve("psd_ratio", "Ratio", "Where it went.", "frequency", "cycles/mm", True, "ratio", "1", True, (ratio,)),
     ]
+
+
+#: What answers to which command.
+ANSWERS = {
+    "compare": compare_simply,
+    "harmonize": standardise,
+    "enhance": enhance_simply,
+    "harmonize-dwi": harmonize_dwi_simply,
+}

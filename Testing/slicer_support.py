@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "MRHarmonization" / "MRHarmonizationEnhance" / "MRHarmonizationEnhance.py"
 COMPARE_MODULE = ROOT / "MRHarmonization" / "MRHarmonizationCompare" / "MRHarmonizationCompare.py"
+DWI_MODULE = ROOT / "MRHarmonization" / "MRHarmonizationDWI" / "MRHarmonizationDWI.py"
 ARTEFACTS = ROOT / "Testing" / "artefacts"
 
 
@@ -93,3 +95,38 @@ def compare(host: Any, panel: Any, before: Any, after: Any) -> Any:
     host.click(panel.ui.applyButton)
     settle_comparison(host, panel)
     return panel._parameterNode.result
+
+
+def settle_dwi(host: Any, panel: Any, seconds: float = 120.0) -> None:
+    """Wait until nothing is harmonised and no picture is being made."""
+    done = host.wait(lambda: panel.run.task is None and not panel.views.is_working, seconds)
+    assert done, panel.ui.statusLabel.text
+    host.process()
+
+
+def add_dwi_node(host: Any, dwi: Any, name: str = "DTI") -> Any:
+    """Add a diffusion node whose gradients are told in a measurement frame that is not RAS, as scanners do."""
+    from MRHarmonizationLib.slicer_adapter.dwi_nodes import set_node_dwi
+    from MRHarmonizationLib.slicer_adapter.nodes import array_to_matrix
+
+    node = host.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLDiffusionWeightedVolumeNode", name)
+    frame = np.eye(4)
+    frame[:3, :3] = dwi.grid.directions * (-1 if np.linalg.det(dwi.grid.directions) < 0 else 1)
+    node.SetMeasurementFrameMatrix(array_to_matrix(frame))
+    set_node_dwi(node, dwi)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def children() -> list[int]:
+    """Process numbers of the library's processes that this process started and that still run."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+            command = (status.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid() and fields[0] != "Z" and b"MRHarmonizationLib" in command:
+            found.append(int(status.parent.name))
+    return found

@@ -31,8 +31,8 @@ RELATIVE_FLOOR = 1e-4
 _WEIGHT_FLOOR = 1e-3
 #: Smallest ratio of singular values of the scaled design at which all unknowns are still determined.
 _RANK_TOLERANCE = 1e-4
-#: Voxels fitted at a time.
-_CHUNK = 16384
+#: Samples (voxels times volumes) fitted at a time, so that memory does not grow with the number of volumes.
+_CHUNK_SAMPLES = 500_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,11 +253,12 @@ def _check_directions(b: np.ndarray, g: np.ndarray) -> None:
         )
 
 
-def _chunks(mask: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the flat indices of a mask, :data:`_CHUNK` at a time."""
+def _chunks(mask: np.ndarray, volumes: int) -> Iterator[np.ndarray]:
+    """Yield the flat indices of a mask, as many at a time as make :data:`_CHUNK_SAMPLES` samples."""
     inside = np.flatnonzero(mask.reshape(-1))
-    for start in range(0, inside.size, _CHUNK):
-        yield inside[start : start + _CHUNK]
+    step = max(1, _CHUNK_SAMPLES // max(volumes, 1))
+    for start in range(0, inside.size, step):
+        yield inside[start : start + step]
 
 
 def _solve_log_linear(
@@ -287,7 +288,7 @@ def _solve_log_linear(
     fitted, floored = np.zeros(count, bool), np.zeros(count, bool)
     progress = progress or Progress()
     total, done = max(int(np.count_nonzero(where)), 1), 0
-    for index in _chunks(where):
+    for index in _chunks(where, signal.shape[-1]):
         block = np.asarray(signal[np.unravel_index(index, shape)], np.float64)
         if not np.all(np.isfinite(block)):
             bad = int(np.sum(~np.isfinite(block).all(axis=1)))

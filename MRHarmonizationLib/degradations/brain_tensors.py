@@ -25,10 +25,10 @@ from MRHarmonizationLib.volumes.volume import Volume
 
 #: Field at which the tissue table holds, tesla.
 REFERENCE_FIELD_T = 3.0
-#: Exponents of the field with which T1 and T2 of solid tissue change between 1.5 and 3 T: T1 rises by about a quarter
-#: (Stanisz et al. 2005, doi 10.1002/mrm.20605), T2 falls by an eighth (Cox & Gowland 2010, doi 10.1002/mrm.22522: 80
-#: and 71 ms in white matter); the reversible rate is proportional to it (Peters et al. 2007,
-#: doi 10.1016/j.mri.2007.02.014).
+#: Exponents of the field with which T1 and T2 of solid tissue change between 1.5 and 3 T: T1 of white matter rises by
+#: about a quarter (Stanisz et al. 2005, doi 10.1002/mrm.20605), its T2 falls by an eighth (Cox & Gowland 2010,
+#: doi 10.1002/mrm.22522: 80 and 71 ms); the reversible rate is taken to be proportional to the field, as the whole
+#: rate R2* nearly is (Peters et al. 2007, doi 10.1016/j.mri.2007.02.014).
 T1_EXPONENT, T2_EXPONENT, R2_PRIME_EXPONENT = 0.33, -0.18, 1.0
 #: T1 from which on a voxel counts as fluid, whose relaxation does not depend on the field, ms.
 FLUID_T1_MS = 3000.0

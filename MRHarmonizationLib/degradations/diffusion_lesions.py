@@ -90,7 +90,7 @@ def sample_diffusion_lesion(rng: np.random.Generator, brain: DiffusionBrain, kin
     """Draw a lesion for a brain.
 
     A **stroke** is one region of cerebral tissue with about half of the diffusivity and slightly longer T2, as within
-    the first days (Zelaya et al., Stroke 30:2382 (1999), doi 10.1161/01.str.30.11.2382). **MS-like** lesions are
+    the first days (Yang et al., Stroke 30:2382 (1999), doi 10.1161/01.str.30.11.2382). **MS-like** lesions are
     several small ones in deep white matter with higher diffusivity, less anisotropy and longer T2 (review: Sbardella
     et al., Mult. Scler. Int. 2013:671730, doi 10.1155/2013/671730).
 

@@ -4,12 +4,12 @@ No label map tells where fibres run. What is assumed: fibres follow the lines of
 inside the white matter and the nuclei, and systems of them mix in every voxel: **projection** fibres between
 brain-stem and cortex, **commissural** fibres between the two hemispheres, **pontine** fibres between the two sides of
 the cerebellum, **association** fibres between parts of the cortex (a random smooth function on the cortex, mostly of
-front and back). Each potential solves Laplace's
-equation with its values given on the cortex and no flow into fluid. Under the cortex fibres turn into it, and the
-cortex itself is radial (McNab et al., NeuroImage 69:87 (2013), doi 10.1016/j.neuroimage.2012.11.065). Where systems
-cross, the dyadic is less than one direction and the tensor less anisotropic, as in the centrum semiovale (Pierpaoli
-et al., Radiology 201:637 (1996), doi 10.1148/radiology.201.3.8939209). The result has a callosum that crosses, a
-capsule that ascends and fans out, and varies with the seed; it is no atlas.
+front and back). Each potential solves Laplace's equation with its values given on the cortex and no flow into fluid.
+Under the cortex fibres turn into it, and the cortex itself is radial, as large parts of it are (McNab et al.,
+NeuroImage 69:87 (2013), doi 10.1016/j.neuroimage.2012.11.065). Where systems cross, the dyadic is less than one
+direction and the tensor less anisotropic, as in the centrum semiovale (Pierpaoli et al., Radiology 201:637 (1996),
+doi 10.1148/radiology.201.3.8939209). The result has a callosum that crosses, a capsule that ascends and fans out, and
+varies with the seed; it is no atlas.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Sources
 -------
-Relaxation: the BrainWeb simulator's tissue table for 1.5 T (Kwan, Evans & Pike, IEEE Trans. Med. Imaging 18:1085
-(1999), doi 10.1109/42.816072). Equations: Haacke et al., Magnetic Resonance Imaging (1999), ch. 8 and 18.
+Relaxation: the tissue table for 1.5 T of the BrainWeb simulator (Kwan, Evans & Pike, IEEE Trans. Med. Imaging 18:1085
+(1999), doi 10.1109/42.816072). Equations: Haacke, Brown, Thompson & Venkatesan, Magnetic Resonance Imaging: Physical
+Principles and Sequence Design (1999): steady states of repeated excitation, exponential decay until the echo.
 """
 
 from __future__ import annotations

@@ -95,9 +95,13 @@ class Contrast:
 
 
 def harmonizer_names() -> list[str]:
-    """Return every name that :func:`make_harmonizer` knows without files: controls, classical methods, models."""
+    """Return every name that :func:`make_harmonizer` knows without files: controls, classical methods, models.
+
+    Networks of :data:`HARMONIZERS` are left out: each was taught certain contrasts, and a cohort does not name its own.
+    """
     models = [card.id for card in list_models(TASK)]
-    return [IDENTITY, *HARMONIZERS.names(), *METHODS.names(), *models]
+    contrast = [name for name, entry in HARMONIZERS.items() if "model" not in entry.defaults]
+    return [IDENTITY, *contrast, *METHODS.names(), *models]
 
 
 def make_harmonizer(

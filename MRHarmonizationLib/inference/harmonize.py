@@ -11,6 +11,7 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import GridMismatchError, InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.inference import standardiser  # noqa: F401  (makes the network known among the harmonisers)
 from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.strength import apply_strength, check_strength
 from MRHarmonizationLib.inference.undo import GRID_TOLERANCE_MM, make_residual, voxel_digest

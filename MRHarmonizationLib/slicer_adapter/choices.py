@@ -5,6 +5,17 @@ from __future__ import annotations
 import enum
 
 
+class Mode(enum.Enum):
+    """What the panel MR Enhance does."""
+
+    ENHANCE = "enhance"
+    STANDARDISE = "standardise"
+
+    def label(self) -> str:
+        """Return what the list shows."""
+        return _translated({"ENHANCE": "Enhance", "STANDARDISE": "Standardise contrast"}[self.name])
+
+
 class Device(enum.Enum):
     """Where a network runs."""
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
-from MRHarmonizationLib.slicer_adapter import records, results, texts
+from MRHarmonizationLib.slicer_adapter import records, results, texts, units
 from MRHarmonizationLib.slicer_adapter.background import BackgroundCall
 from MRHarmonizationLib.slicer_adapter.layouts import DIFFERENCE
-from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter, measure
+from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter, measure, measure_distances
 from MRHarmonizationLib.slicer_adapter.node_task import Poller
 from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node, volume_in_frame_of
+from MRHarmonizationLib.slicer_adapter.tasks import mask_on_grid_of
 from MRHarmonizationLib.slicer_adapter.view_controls import ViewControls
 
 
@@ -38,6 +39,7 @@ class ComparisonPanel:
         self._result: Any = None
         self._reference: Any = None
         self._measuring: BackgroundCall[tuple[BeforeAfter, ...]] | None = None
+        self._say: Callable[[tuple[BeforeAfter, ...]], str] = texts.measures_text
         self._poller: Poller | None = None
         overlays = {DIFFERENCE: (ui.differenceButton, self._make_difference)}
         self._controls = ViewControls(ui, self._pair, overlays, on_error)
@@ -60,6 +62,7 @@ class ComparisonPanel:
         node : vtkMRMLScalarVolumeNode or None
             The result; one that was not made by this extension counts as none.
         reference : vtkMRMLScalarVolumeNode or None
+            Not looked at for a standardised result, whose units are others.
         planes : str
             A key of :data:`~MRHarmonizationLib.slicer_adapter.layouts.PLANES`.
         """
@@ -68,6 +71,7 @@ class ComparisonPanel:
         self._result, self._reference = node, reference
         if changed:
             self._ui.measuresLabel.text = ""
+            self.view.same_window = not units.is_standardised(node)
         self._controls.set_planes(planes)
         if node is not None and (changed or reference_changed):
             self.measure()
@@ -93,23 +97,22 @@ class ComparisonPanel:
         self.measure()
         self.update()
 
-    def show_measures(self, found: tuple[BeforeAfter, ...], held_against: str = "") -> None:
+    def show_measures(self, found: tuple[BeforeAfter, ...]) -> None:
         """Show measurements."""
-        self._ui.measuresLabel.text = texts.measures_text(found, held_against)
+        self._ui.measuresLabel.text = self._say(found)
         self._ui.measuresLabel.toolTip = texts.measures_help(found)
 
     def measure(self) -> None:
         """Measure the result in the background and show the numbers when they are there."""
         self._stop_measuring()
         try:
-            result, baseline = volume_from_node(self._result), results.baseline_of(self._result)
-            truth = None if self._reference is None else volume_in_frame_of(self._reference, self._result)
+            call = self._distances() if units.is_standardised(self._result) else self._likeness()
         except MRHarmonizationError as error:
             self.show_measures(())
             self._on_error(error)
             return
         self._ui.measuresLabel.text = self._translate("Measuring…")
-        self._measuring = BackgroundCall(lambda: measure(baseline, result, truth))
+        self._measuring = BackgroundCall(call)
         self._poller = Poller(self._on_measured)
 
     @property
@@ -127,7 +130,7 @@ class ComparisonPanel:
             self.show_measures(())
             self._on_error(job.error)
         else:
-            self.show_measures(job.found or (), "" if self._reference is None else self._reference.GetName())
+            self.show_measures(job.found or ())
 
     def _on_undo(self, *_: Any) -> None:
         try:
@@ -138,6 +141,25 @@ class ComparisonPanel:
         self.voxels_changed()
 
     # -- how it works
+    def _likeness(self) -> Callable[[], tuple[BeforeAfter, ...]]:
+        """Return what measures an enhancement: against the reference, or by itself."""
+        result, baseline = volume_from_node(self._result), results.baseline_of(self._result)
+        truth = None if self._reference is None else volume_in_frame_of(self._reference, self._result)
+        name = "" if self._reference is None else self._reference.GetName()
+        self._say = lambda found: texts.measures_text(found, name)
+        return lambda: measure(baseline, result, truth)
+
+    def _distances(self) -> Callable[[], tuple[BeforeAfter, ...]]:
+        """Return what measures a standardisation: distances to its reference, where the run measured them."""
+        node = self._result
+        result, baseline, group = volume_from_node(node), results.baseline_of(node), units.group_of(node)
+        mask = node.GetNodeReference(units.MASK_ROLE)
+        part = node.GetAttribute(units.SEGMENT_ATTRIBUTE) or ""
+        inside = None if mask is None else mask_on_grid_of(node, mask, part).array != 0
+        place = self._translate("inside the object") if mask is None else self._translate("inside the mask")
+        self._say = lambda found: texts.distances_text(found, group.id, place)
+        return lambda: measure_distances(baseline, result, group, inside)
+
     def _pair(self) -> tuple[Any, Any] | None:
         scan = None if self._result is None else self._result.GetNodeReference(records.INPUT_ROLE)
         return None if scan is None else (scan, self._result)

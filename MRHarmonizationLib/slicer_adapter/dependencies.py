@@ -66,6 +66,13 @@ def requirements_for(backend: str = "auto", device: str = "auto", platform: str 
     return [*ALWAYS, ONNXRUNTIME_GPU if device == "cuda" and platform != "darwin" else ONNXRUNTIME]
 
 
+def requirements_for_standardising(method: str) -> list[Requirement]:
+    """Return what a harmoniser of contrast needs; raises ParameterError for an unknown one."""
+    from MRHarmonizationLib.methods.harmonizers import HARMONIZERS
+
+    return [*ALWAYS, ONNXRUNTIME] if "model" in HARMONIZERS.get(method).defaults else list(ALWAYS)
+
+
 def requirements_for_comparison() -> list[Requirement]:
     """Return what a comparison and its report need."""
     return [*ALWAYS, *REPORT]

@@ -22,7 +22,7 @@ from MRHarmonizationLib.slicer_adapter.nodes import (
 )
 from MRHarmonizationLib.volumes.dwi import DwiVolume
 from MRHarmonizationLib.volumes.formats.gradient_tables import read_b_values, read_directions
-from MRHarmonizationLib.volumes.gradients import fsl_to_ras
+from MRHarmonizationLib.volumes.gradients import checked_b_values, checked_gradients, fsl_to_ras
 from MRHarmonizationLib.volumes.grid import same_grid
 
 _DWI_CLASS = "vtkMRMLDiffusionWeightedVolumeNode"
@@ -51,17 +51,39 @@ def dwi_from_node(node: Any) -> DwiVolume:
     GridError
         Sheared or impossible geometry.
     """
-    _check_dwi_node(node)
-    import slicer
-
-    array = np.array(slicer.util.arrayFromVolume(node), copy=True)
-    if array.ndim == 3:
-        array = array[..., np.newaxis]
+    check_dwi_node(node)
+    array = np.array(values_of_dwi_node(node), copy=True)
     b_values, gradients = _weighting_of(node, array.shape[-1])
     try:
         return DwiVolume(
             array, grid_of_node(node), b_values, gradients @ measurement_frame(node).T, node.GetName() or ""
         )
+    except InputError as problem:
+        raise type(problem)(f"'{node.GetName()}': {problem.problem}", problem.remedy) from None
+
+
+def values_of_dwi_node(node: Any) -> np.ndarray:
+    """Return the voxels of a diffusion node, [K, J, I, N]: its own memory, to be read and not written."""
+    import slicer
+
+    array = np.asarray(slicer.util.arrayFromVolume(node))
+    return array[..., np.newaxis] if array.ndim == 3 else array
+
+
+def weighting_of_node(node: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return b-values (N,) in s/mm² and unit directions (N, 3) in RAS of a diffusion node, checked.
+
+    Raises
+    ------
+    InputError
+        As :func:`dwi_from_node`; the voxels are not looked at.
+    """
+    check_dwi_node(node)
+    count = node.GetImageData().GetNumberOfScalarComponents()
+    b_values, directions = _weighting_of(node, count)
+    try:
+        b_values = checked_b_values(b_values, count)
+        return b_values, checked_gradients(directions @ measurement_frame(node).T, b_values)
     except InputError as problem:
         raise type(problem)(f"'{node.GetName()}': {problem.problem}", problem.remedy) from None
 
@@ -164,7 +186,8 @@ def dwi_from_sequence(sequence: Any, bval: str | os.PathLike[str], bvec: str | o
     return DwiVolume(array, grid, read_b_values(Path(bval)), directions, sequence.GetName() or "")
 
 
-def _check_dwi_node(node: Any) -> None:
+def check_dwi_node(node: Any) -> None:
+    """Refuse what is not a diffusion-weighted volume node with voxels; raises InputError."""
     if node is None:
         raise InputError("no diffusion series is selected", "select a diffusion-weighted volume")
     if not node.IsA(_DWI_CLASS):

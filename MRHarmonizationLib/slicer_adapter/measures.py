@@ -10,6 +10,9 @@ from MRHarmonizationLib.core.checks import check_volume_array
 from MRHarmonizationLib.core.errors import GridMismatchError
 from MRHarmonizationLib.core.masks import foreground_mask
 from MRHarmonizationLib.inference.enhance import MEASURED, MEASURED_BLOCK_VOXELS
+from MRHarmonizationLib.inference.harmonize import UNITS
+from MRHarmonizationLib.methods.case_profile import profile_case
+from MRHarmonizationLib.methods.reference_group import LEAST_LIMITS, ReferenceGroup
 from MRHarmonizationLib.metrics.base import METRICS, default_data_range
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.resampling import resample
@@ -83,6 +86,36 @@ def measure(baseline: Volume, result: Volume, reference: Volume | None = None) -
     truth = resample(reference, result.grid).array
     data_range = default_data_range(truth, covered)
     return _measured(WITH_REFERENCE, baseline.array, result.array, truth, covered, data_range, result.grid)
+
+
+def measure_distances(
+    baseline: Volume, result: Volume, group: ReferenceGroup, inside: np.ndarray | None = None
+) -> tuple[BeforeAfter, ...]:
+    """Measure how unlike a reference group a standardised scan is, and was.
+
+    Parameters
+    ----------
+    baseline, result : Volume
+        On one grid: the scan, and the result.
+    group : ReferenceGroup
+    inside : ndarray, shape (K, J, I), optional
+        Nonzero where intensities are measured; the object's inside if omitted.
+
+    Returns
+    -------
+    tuple of BeforeAfter
+        'distance_histogram', 'distance_edges', 'distance_spectrum', as the command line measures them.
+
+    Raises
+    ------
+    InputError
+        An image cannot be measured.
+    """
+    before, after = (group.distance(profile_case(volume, inside, group.contrast)) for volume in (baseline, result))
+    return tuple(
+        BeforeAfter(f"distance_{name}", UNITS[name], "lower", getattr(before, name), getattr(after, name))
+        for name in LEAST_LIMITS
+    )
 
 
 def _measured(

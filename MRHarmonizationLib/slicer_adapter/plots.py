@@ -104,7 +104,7 @@ def fill_metrics_table(table: Any, rows: Sequence[MetricRow]) -> None:
         "better": [row.better for row in rows],
         "voxels": [row.voxels for row in rows],
     }
-    _set_columns(table, columns)
+    set_columns(table, columns)
     table.SetUseColumnTitleAsColumnHeader(True)
 
 
@@ -154,7 +154,7 @@ def _fill(table: Any, curve: Curve, group: Sequence[Series]) -> tuple[str, list[
         names.append(name)
     columns: dict[str, Any] = {curve.x_label: group[0].x}
     columns.update({name: line.y for name, line in zip(names, group, strict=True)})
-    _set_columns(table, columns)
+    set_columns(table, columns)
     for name in columns:
         label, unit = (curve.x_label, curve.x_unit) if name == curve.x_label else (curve.y_label, curve.y_unit)
         table.SetColumnUnitLabel(name, unit)
@@ -162,7 +162,8 @@ def _fill(table: Any, curve: Curve, group: Sequence[Series]) -> tuple[str, list[
     return curve.x_label, names
 
 
-def _set_columns(table: Any, columns: dict[str, Any]) -> None:
+def set_columns(table: Any, columns: dict[str, Any]) -> None:
+    """Replace the columns of a table node (vtkMRMLTableNode) by texts, whole numbers or numbers, by name."""
     import vtk
     from vtk.util import numpy_support
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.inference.domain import domain_warnings
+from MRHarmonizationLib.inference.harmonize import NEAREST
+from MRHarmonizationLib.methods.reference_group import load_group
 from MRHarmonizationLib.slicer_adapter import records, texts
 from MRHarmonizationLib.slicer_adapter.nodes import check_scalar_node, grid_of_node
+from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.weights.card import Card
 
 
@@ -47,6 +51,34 @@ def readiness(scan: Any, result: Any, card: Card | None, output_spacing_mm: floa
     """
     if card is None:
         return Readiness(refusal="there is no model; add one under Advanced")
+
+    def warnings(grid: Grid) -> tuple[str, ...]:
+        return domain_warnings(grid, grid.isotropic(output_spacing_mm or card.input.spacing_mm), card.domain)
+
+    return _looked_at(scan, result, warnings)
+
+
+def standardise_readiness(scan: Any, result: Any, reference: str) -> Readiness:
+    """Look at a panel's choices for standardising contrast.
+
+    Parameters
+    ----------
+    scan, result : vtkMRMLScalarVolumeNode or None
+        None as result means a new node.
+    reference : str
+        As in :class:`~MRHarmonizationLib.inference.harmonize.HarmonizeRequest`; a file is read.
+    """
+
+    def warnings(grid: Grid) -> tuple[str, ...]:
+        if reference != NEAREST:
+            load_group(reference)  # whether the scan is like it, the run measures
+        return ()
+
+    return _looked_at(scan, result, warnings)
+
+
+def _looked_at(scan: Any, result: Any, warnings_for: Callable[[Grid], tuple[str, ...]]) -> Readiness:
+    """Return what can be said of scan and result; the other choices are looked at by a function of the scan's grid."""
     if scan is None:
         return Readiness(missing="select a scan")
     try:
@@ -55,12 +87,11 @@ def readiness(scan: Any, result: Any, card: Card | None, output_spacing_mm: floa
         info = texts.grid_text(grid)
         if result is scan:
             return Readiness(info, refusal="the result cannot replace its scan; choose another result volume")
-        output = grid.isotropic(output_spacing_mm or card.input.spacing_mm)
-        warnings = domain_warnings(grid, output, card.domain)
+        warnings = warnings_for(grid)
     except MRHarmonizationError as error:
         return Readiness(refusal=str(error))
     if is_sequence_item(scan):
-        warnings += ("the scan is one item of a sequence: only the item shown now is enhanced",)
+        warnings += ("the scan is one item of a sequence: only the item shown now is worked on",)
     return Readiness(info, warnings)
 
 

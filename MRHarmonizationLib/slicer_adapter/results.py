@@ -26,11 +26,16 @@ from MRHarmonizationLib.inference.undo import (
 from MRHarmonizationLib.slicer_adapter import records
 from MRHarmonizationLib.slicer_adapter.enhance_run import Enhancement
 from MRHarmonizationLib.slicer_adapter.nodes import copy_display, set_node_volume, volume_from_node
+from MRHarmonizationLib.slicer_adapter.units import in_units_of, is_standardised, show_in_units
 from MRHarmonizationLib.volumes.resampling import resample
 from MRHarmonizationLib.volumes.volume import Volume
 
-STRENGTH_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}parameter.strength"
+PARAMETER_PREFIX = f"{ATTRIBUTE_PREFIX}parameter."
+STRENGTH_ATTRIBUTE = f"{PARAMETER_PREFIX}strength"
 DIGEST_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}output_digest"
+WARNINGS_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}warnings"
+#: Between the warnings of a record, see :meth:`Provenance.to_attributes`.
+WARNING_SEPARATOR = " | "
 #: A smaller strength says too little about the whole change to tell it from rounding.
 LEAST_STRENGTH_TO_EXTEND = 0.05
 #: Colours of the difference: blue where the result is darker, red where it is brighter.
@@ -52,6 +57,7 @@ def store_enhancement(enhancement: Enhancement, input_node: Any, output_node: An
     records.write_record(output_node, enhancement.provenance.to_attributes(), input_node)
     output_node.SetAttribute(records.STATE_ATTRIBUTE, records.ENHANCED)
     _store_residual(output_node, enhancement.residual)
+    show_in_units(output_node, input_node, strength_of(output_node))
 
 
 def residual_node_of(node: Any) -> Any:
@@ -67,6 +73,11 @@ def is_undone(node: Any) -> bool:
 def strength_of(node: Any) -> float:
     """Return the strength an output was made with."""
     return float(node.GetAttribute(STRENGTH_ATTRIBUTE) or 1.0)
+
+
+def warnings_of(node: Any) -> tuple[str, ...]:
+    """Return what the user was warned of when an output was made."""
+    return tuple(text for text in (node.GetAttribute(WARNINGS_ATTRIBUTE) or "").split(WARNING_SEPARATOR) if text)
 
 
 def toggle_undo(node: Any) -> None:
@@ -89,6 +100,7 @@ def toggle_undo(node: Any) -> None:
     set_node_volume(node, current.with_array(array))
     node.SetAttribute(records.STATE_ATTRIBUTE, state)
     node.SetAttribute(DIGEST_ATTRIBUTE, voxel_digest(array))
+    show_in_units(node, records.input_of(node), 0.0 if is_undone(node) else strength_of(node))
 
 
 def baseline_of(node: Any) -> Volume:
@@ -154,6 +166,7 @@ class StrengthBlender:
         node.SetAttribute(STRENGTH_ATTRIBUTE, str(float(strength)))
         node.SetAttribute(DIGEST_ATTRIBUTE, self._digest)
         node.SetAttribute(records.STATE_ATTRIBUTE, records.ENHANCED)
+        show_in_units(node, records.input_of(node), strength)
 
     def _terms(self, node: Any) -> tuple[Volume, np.ndarray]:
         current = volume_from_node(node)
@@ -180,6 +193,8 @@ class StrengthBlender:
 def update_difference(node: Any) -> Any:
     """Make or update the difference volume of an output (result − resampled input) and return its node.
 
+    A standardised result has other units than its input, which is brought to them by the best straight line first.
+
     Raises
     ------
     InputError
@@ -190,7 +205,8 @@ def update_difference(node: Any) -> Any:
     if difference is None:
         difference = records.new_volume_node(f"{node.GetName()}_difference", node)
         node.SetNodeReferenceID(records.DIFFERENCE_ROLE, difference.GetID())
-    values = current.array.astype(np.float32) - baseline.array.astype(np.float32)
+    before = in_units_of(current, baseline) if is_standardised(node) else baseline.array.astype(np.float32)
+    values = current.array.astype(np.float32) - before
     set_node_volume(difference, replace(current, array=values))
     difference.SetAndObserveTransformNodeID(node.GetTransformNodeID())
     show_as_difference(difference, values)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
+from MRHarmonizationLib.methods.reference_group import ReferenceGroup
 from MRHarmonizationLib.slicer_adapter.measures import BeforeAfter
 from MRHarmonizationLib.slicer_adapter.metric_rows import MetricRow
 from MRHarmonizationLib.volumes.grid import Grid
@@ -15,6 +16,9 @@ from MRHarmonizationLib.weights.card import Card
 
 GOOD, BAD, WRONG, QUIET = "#2e8b57", "#b9770e", "#c94f3d", "#808080"
 """Colours readable on light and dark panels."""
+
+LEAST_CHANGE = 0.05
+"""Share by which a distance must change to count as better or worse."""
 
 SHOWN_SCORES = 4
 """Scores of a card shown at once; the others are in the tooltip."""
@@ -27,12 +31,23 @@ _DIRECTIONS = {
     "S": "head–foot",
     "I": "head–foot",
 }
-_METRIC_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "noise": "Noise", "sharpness": "Sharpness"}
+_METRIC_NAMES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "noise": "Noise",
+    "sharpness": "Sharpness",
+    "distance_histogram": "Histogram",
+    "distance_edges": "Borders",
+    "distance_spectrum": "Spectrum",
+}
 _METRIC_HELP = {
     "psnr": "closeness to the reference; higher is better",
     "ssim": "likeness of structure to the reference, 1 is identical",
     "noise": "estimated noise, in per cent of the intensity range; lower is better",
     "sharpness": "mean edge strength; higher is sharper",
+    "distance_histogram": "distance of the histograms' shapes; lower is more alike",
+    "distance_edges": "between which intensities borders lie, compared with the reference; lower is more alike",
+    "distance_spectrum": "detail of which size there is, compared with the reference; lower is more alike",
 }
 
 
@@ -84,6 +99,18 @@ def card_help(card: Card) -> str:
     return "\n".join(lines)
 
 
+def group_text(group: ReferenceGroup) -> str:
+    """Return what a user should know of a reference group, as rich text; its notes are told apart."""
+    people = "an unknown number of people" if group.subjects is None else _counted(group.subjects, "person", "people")
+    fine, coarse = (" × ".join(f"{mm:.2g}" for mm in spacing) for spacing in (group.finest_mm, group.coarsest_mm))
+    lines = [
+        f"{_counted(group.cases, 'scan', 'scans')} of {people}, voxels {fine} to {coarse} mm.",
+    ]
+    if group.notes:
+        lines.append("<i>Notes</i> are listed when the pointer rests here.")
+    return "<br>".join(lines)
+
+
 def scores_text(scores: Sequence[tuple[str, Any]]) -> str:
     """Return named numbers in one line."""
     return ", ".join(f"{name} {_number(value)}" for name, value in scores)
@@ -98,6 +125,30 @@ def measures_text(measures: Sequence[BeforeAfter], held_against: str = "") -> st
     held_against : str
         Name of the reference, if there is one.
     """
+    title = (
+        f"Held against <b>{html.escape(held_against)}</b>, inside the head"
+        if held_against
+        else "Estimated in the middle of the volume"
+    )
+    return _measures_table(measures, title)
+
+
+def distances_text(measures: Sequence[BeforeAfter], reference: str, place: str) -> str:
+    """Return a small table of distances to a reference before and after, as rich text.
+
+    Parameters
+    ----------
+    measures : sequence of BeforeAfter
+    reference : str
+        Id of the group.
+    place : str
+        Where it was measured.
+    """
+    title = f"Distance to <b>{html.escape(reference)}</b>, {html.escape(place)}"
+    return _measures_table(measures, title, LEAST_CHANGE)
+
+
+def _measures_table(measures: Sequence[BeforeAfter], title: str, least_change: float = 0.0) -> str:
     if not measures:
         return ""
     rows = [
@@ -106,16 +157,12 @@ def measures_text(measures: Sequence[BeforeAfter], held_against: str = "") -> st
     for item in measures:
         name = html.escape(_METRIC_NAMES.get(item.name, item.name))
         unit = "" if item.unit == "1" else html.escape(item.unit)
-        colour = GOOD if item.improved else BAD
-        after = f"<b style='color:{colour}'>{_number(item.after)}</b>"
+        same = abs(item.after - item.before) <= least_change * abs(item.before)
+        colour = "" if same else f" style='color:{GOOD if item.improved else BAD}'"
+        after = f"<b{colour}>{_number(item.after)}</b>"
         cells = (f"{name}&nbsp;&nbsp;", f"{_number(item.before)}&nbsp;", f"&nbsp;{after}")
         aligned = "".join(f"<td align='{'left' if i == 0 else 'right'}'>{cell}</td>" for i, cell in enumerate(cells))
         rows.append(f"<tr>{aligned}<td>&nbsp;{unit}</td></tr>")
-    title = (
-        f"Held against <b>{html.escape(held_against)}</b>, inside the head"
-        if held_against
-        else "Estimated in the middle of the volume"
-    )
     return f"<span style='color:{QUIET}'>{title}</span><table cellspacing='2'>{''.join(rows)}</table>"
 
 
@@ -157,6 +204,10 @@ def duration_text(seconds: float) -> str:
     """
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _number(value: Any) -> str:

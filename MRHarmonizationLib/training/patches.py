@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +10,16 @@ import numpy as np
 from MRHarmonizationLib.inference.preparation import conditioning_channels, plane_stacks
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Anatomy, Sample, draw_sample, load_sources
+from MRHarmonizationLib.training.stream import OrderedStream, leave_with_parent
 
 _worker_anatomies: list[Anatomy] = []
 _worker_recipe: list[Recipe] = []
 
 
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _start_worker(recipe: Recipe, data: Path) -> None:
     import SimpleITK as sitk
 
-    # a killed trainer must not leave its simulators behind
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     _worker_recipe[:] = [recipe]
     _worker_anatomies[:] = load_sources(recipe.sources, data)
@@ -43,8 +31,8 @@ def _work(number: int) -> Sample:
     return draw_sample(rng, _worker_anatomies, recipe.block, float(recipe.degradation.get("general", 0.3)))
 
 
-class SampleStream:
-    """Samples number ``first``, ``first + 1``, … drawn ahead of use in background processes, always in order.
+class SampleStream(OrderedStream[Sample]):
+    """Samples number ``first``, ``first + 1``, … of a recipe, drawn ahead of use in background processes.
 
     Parameters
     ----------
@@ -58,24 +46,7 @@ class SampleStream:
     """
 
     def __init__(self, recipe: Recipe, data: Path, first: int, workers: int = 1) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (recipe, data))
-        self._next = first
-        self._ahead = 3 * workers
-        self._pending: deque[Future[Sample]] = deque()
-
-    def __iter__(self) -> Iterator[Sample]:
-        while True:
-            while len(self._pending) < self._ahead:
-                self._pending.append(self._pool.submit(_work, self._next))
-                self._next += 1
-            yield self._pending.popleft().result()
-
-    def close(self) -> None:
-        """Stop the background processes."""
-        for future in self._pending:
-            future.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().__init__(_work, _start_worker, (recipe, data), first, workers)
 
 
 def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

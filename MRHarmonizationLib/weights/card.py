@@ -12,11 +12,12 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import WeightsError
 
-LAYOUTS = ("planes-2.5d", "volume-3d")
-"""Input layouts the predictor knows: stacks of adjacent planes, or whole blocks."""
+LAYOUTS = ("planes-2.5d", "volume-3d", "whole-head")
+"""Input layouts: stacks of adjacent planes or blocks, for the predictor; features of a head, for a standardiser."""
 
-INTENSITY_RULES = ("percentile",)
-"""Ways of normalising intensities; see :mod:`MRHarmonizationLib.core.intensity`."""
+INTENSITY_RULES = ("percentile", "case")
+"""Ways of normalising: percentiles (:mod:`MRHarmonizationLib.core.intensity`); or as reference groups are, air to 0 and
+the 99th percentile of the inside to 1 (:mod:`MRHarmonizationLib.methods.case_profile`)."""
 
 DEFAULT_ACTIVATION_BYTES = 1024
 """Working memory of a network per voxel of its input, in bytes, when the card does not state it."""
@@ -122,7 +123,7 @@ class InputContract:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise _invalid("input.layout", self.layout, f"one of {', '.join(LAYOUTS)}")
-        if self.planes < 1 or self.planes % 2 == 0 or (self.layout == "volume-3d" and self.planes != 1):
+        if self.planes < 1 or self.planes % 2 == 0 or (self.layout != "planes-2.5d" and self.planes != 1):
             raise _invalid("input.planes", self.planes, "an odd number (1 for volume-3d)")
         if self.orientation != "RAS":
             raise _invalid("input.orientation", self.orientation, "RAS")

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runner import FakeRunner
-from slicer_support import COMPARE_MODULE, MODULE, add_node, settle, settle_comparison
+from slicer_support import (
+    COMPARE_MODULE,
+    DWI_MODULE,
+    MODULE,
+    add_dwi_node,
+    add_node,
+    settle,
+    settle_comparison,
+    settle_dwi,
+)
 from tiny_models import write_tiny_model
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -120,5 +129,35 @@ def compare_panel(host: Any) -> Iterator[Any]:
     widget.run.cancel()
     settle_comparison(host, widget)
     widget.views.view.show_curves(False)
+    widget.views.view.restore()
+    host.opened.clear()
+
+
+@pytest.fixture(scope="session")
+def small_dwi() -> Any:
+    """A diffusion scan of a small head, 14 volumes."""
+    from support.panel_scans import small_scan
+
+    return small_scan()
+
+
+@pytest.fixture
+def dwi_node(host: Any, small_dwi: Any) -> Any:
+    """The diffusion scan as a node."""
+    return add_dwi_node(host, small_dwi)
+
+
+@pytest.fixture
+def dwi_panel(host: Any, models: Path) -> Iterator[Any]:
+    """The panel for diffusion scans, its processes replaced by a fake; set ``panel.logic.runner`` for another."""
+    if host.slicer.app.moduleManager().module("MRHarmonizationDWI") is None:
+        host.load_module(str(DWI_MODULE), select=False)
+    host.select("MRHarmonizationDWI")
+    widget = host.widget("MRHarmonizationDWI")
+    widget.logic.runner = FakeRunner()
+    yield widget
+    widget = host.widget("MRHarmonizationDWI")
+    widget.run.cancel()
+    settle_dwi(host, widget)
     widget.views.view.restore()
     host.opened.clear()

@@ -80,5 +80,5 @@ def test_tampered_weights_are_refused(host: Any, panel: Any, scan_node: Any, mod
 @pytest.mark.slow
 def test_the_modules_own_tests(host: Any, panel: Any):
     result = host.run_test_case("MRHarmonizationEnhance")
-    assert result.testsRun == 2
+    assert result.testsRun == 3
     assert result.wasSuccessful()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -70,12 +71,18 @@ def test_python_examples_are_python_and_import_what_exists():
 
 
 def test_console_example_calls_the_logic_as_it_is():
+    from MRHarmonizationLib.slicer_adapter.enhance_logic import EnhanceOperations
+
     source = (ROOT / "MRHarmonization/MRHarmonizationEnhance/MRHarmonizationEnhance.py").read_text(encoding="utf-8")
     classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
-    logic = classes["MRHarmonizationEnhanceLogic"]
-    (process,) = [node for node in logic.body if isinstance(node, ast.FunctionDef) and node.name == "process"]
-    names = {argument.arg for argument in [*process.args.args, *process.args.kwonlyargs]}
-    assert {"inputNode", "outputNode", "model", "strength", "device"} <= names
+    bases = {ast.unparse(base) for base in classes["MRHarmonizationEnhanceLogic"].bases}
+    assert EnhanceOperations.__name__ in bases
+    promised = {
+        "process": {"inputNode", "outputNode", "model", "strength", "device"},
+        "standardise": {"inputNode", "outputNode", "method", "reference", "strength"},
+    }
+    for name, words in promised.items():
+        assert words <= set(inspect.signature(getattr(EnhanceOperations, name)).parameters)
 
 
 def test_tutorial_names_the_controls_of_the_panel():

@@ -72,6 +72,19 @@ def read(path: Path) -> Volume:
     return Volume(content.array, content.grid, metadata=content.metadata)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the key:=value pairs of a file without reading its voxels.
+
+    Raises
+    ------
+    InputError
+        Not NRRD, or its header is cut short.
+    """
+    common.file_size(path)
+    with open(path, "rb") as stream:
+        return _read_header(stream, path)[1]
+
+
 @dataclass(frozen=True)
 class NrrdContent:
     """What an NRRD file holds.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.volumes.formats import common, nrrd
 from MRHarmonizationLib.volumes.gradients import B0_LIMIT_S_PER_MM2
 from MRHarmonizationLib.volumes.grid import Grid
@@ -80,6 +81,14 @@ def read(path: Path) -> NrrdSeries:
     directions = (vectors / np.where(lengths > 0, lengths, 1.0)[:, None]) @ frame.T
     metadata = {key: value for key, value in content.metadata.items() if not key.startswith(_OWN_KEYS)}
     return NrrdSeries(content.array, content.grid, b_values, directions, metadata)
+
+
+def is_series(path: Path) -> bool:
+    """Tell whether a file is an NRRD file that says it is a diffusion series."""
+    try:
+        return nrrd.read_metadata(path).get(_MODALITY_KEY) == _MODALITY
+    except (InputError, OSError):
+        return False
 
 
 def encode(

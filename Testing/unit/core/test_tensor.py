@@ -153,7 +153,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     b, g = scheme()
     signal = predicted(random_tensors(100), 1000.0, b, g)
     whole = fit_tensors(signal, b, g).tensors
-    monkeypatch.setattr(tensor, "_CHUNK", 7)
+    monkeypatch.setattr(tensor, "_CHUNK_SAMPLES", 7 * len(b))
     assert np.allclose(fit_tensors(signal, b, g).tensors, whole, atol=1e-12)
 
 

@@ -12,6 +12,7 @@ from tiny_models import write_tiny_model
 from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.evaluation.cohort import read_cohort
 from MRHarmonizationLib.evaluation.harmonizers import FILES, IDENTITY, harmonizer_names, make_harmonizer
+from MRHarmonizationLib.methods.harmonizers import HARMONIZERS
 from MRHarmonizationLib.volumes.files import read_volume
 
 
@@ -74,3 +75,12 @@ def test_files_must_be_there_for_every_image(tmp_path):
     )
     with pytest.raises(InputError, match="3 of 6 images have no harmonised file, the first is 'p1 blurry p1'"):
         make_harmonizer(FILES, cohort.images)
+
+
+def test_contrast_in_the_laboratory_is_that_of_everywhere_else(cohort):
+    references = [read_volume(image.path) for image in cohort.images[:3]]
+    image = cohort.images[-1]
+    volume = read_volume(image.path)
+    for name in ("zscore", "percentile", "nyul", "histogram_matching"):  # ids in protocols/batch-effect.json
+        made = make_harmonizer(name, cohort.images, cohort.images[:3])(image, volume)
+        np.testing.assert_array_equal(made.array, HARMONIZERS.get(name).fit(references).apply(volume).array)

@@ -1,0 +1,136 @@
+"""The command ``mrharmonize train``: translates words into a training run, nothing more.
+
+Whatever it needs is imported inside it, so that ``--help`` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from MRHarmonizationLib.cli_output import door
+from MRHarmonizationLib.core.errors import InputError, ParameterError
+
+if TYPE_CHECKING:
+    from MRHarmonizationLib.core.progress import Progress
+
+#: Recipe of the standardisers.
+CONTRAST = "contrast"
+
+DataOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", envvar="MRH_DATA", help="Folder of the scans (default ../shared/data).")
+]
+
+
+def register(app: typer.Typer, epilog: str) -> None:
+    """Add the command to the program.
+
+    Parameters
+    ----------
+    app : Typer
+    epilog : str
+        Last line of its help.
+    """
+    app.command(epilog=epilog)(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or path of one.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if needed.")] = Path(
+        "runs"
+    ),
+    data: DataOption = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="contrast: reference group whose look is to be learned.")
+    ] = None,
+    cases: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="contrast: folder with the scans of the reference group.")
+    ] = None,
+    scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="contrast: do not start from the shipped standardiser.")
+    ] = False,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that simulate scans.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the checkpoint in DIR stopped.")] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Speak JSON lines on the standard output, for programs.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error and the library's log.")] = False,
+) -> None:
+    """Train a recipe; needs the extra "torch".
+
+    `train contrast --reference GROUP --cases DIR` teaches a standardiser the look of your own reference group.
+    """
+    with door(jsonl, debug) as session:
+        checkpoint = out / "checkpoint.pt"
+        if checkpoint.exists() and not resume:
+            raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
+        if Path(recipe).stem == CONTRAST:
+            paths, model = _contrast(
+                recipe, out, data, reference, cases, scratch, device, steps, workers, session.progress
+            )
+        else:
+            if reference is not None or cases is not None or scratch:
+                raise ParameterError(
+                    f"recipe '{recipe}' takes no reference group", "use --reference and --cases with `train contrast`"
+                )
+            paths, model = _restoration(recipe, out, data, device, steps, workers, session.progress)
+        texts = {name: str(path) for name, path in paths.items()}
+        session.result(texts | {"recipe": model}, [f"{name}: {path}" for name, path in texts.items()])
+
+
+def _restoration(
+    recipe: str, out: Path, data: Path | None, device: str, steps: int | None, workers: int, progress: Progress
+) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.recipe import load_recipe
+
+    plan = load_recipe(recipe)
+    scans = data_folder(data)
+    from MRHarmonizationLib.training.export import publish
+    from MRHarmonizationLib.training.loop import train as run_training
+
+    best = run_training(plan, scans, out, device, steps, workers, progress)
+    weights, card = publish(plan, best, out)
+    return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
+
+
+def _contrast(
+    recipe: str,
+    out: Path,
+    data: Path | None,
+    reference: str | None,
+    cases: Path | None,
+    scratch: bool,
+    device: str,
+    steps: int | None,
+    workers: int,
+    progress: Progress,
+) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.contrast_recipe import load_contrast_recipe
+
+    plan = load_contrast_recipe(recipe)
+    if (reference is None) != (cases is None):
+        raise ParameterError(
+            f"reference {reference} with cases {cases}",
+            "give both: --reference GROUP --cases FOLDER with its scans; or neither, for the shipped looks",
+        )
+    options: dict[str, Any] = {"device": device, "workers": workers, "progress": progress}
+    from MRHarmonizationLib.training.contrast_site import train_looks, train_site
+
+    if reference is not None and cases is not None:
+        done = train_site(plan, reference, cases, out, steps=steps, from_scratch=scratch, **options)
+    else:
+        done = train_looks(plan if steps is None else plan.with_steps(steps), data_folder(data), out, **options)
+    paths = {"weights": done.weights, "card": done.card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}
+    return paths, done.model
+
+
+def data_folder(given: Path | None) -> Path:
+    """Return the folder of the scans; raises InputError where there is none."""
+    folder = given or Path("..") / "shared" / "data"
+    if not folder.is_dir():
+        raise InputError(f"data folder {folder} does not exist", "name it with --data or the variable MRH_DATA")
+    return folder

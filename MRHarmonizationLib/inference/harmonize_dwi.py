@@ -1,0 +1,355 @@
+"""Harmonisation of a diffusion scan: the same function behind the panel, the command line and Python.
+
+    scan → brain → noise taken off → output grid → operator prepared once → volume by volume → MD and FA checked
+
+Every volume gets the same operator. The strength scales the harmonisation, c + α·(H(c) − c), where c is the scan
+without noise on the output grid; at strength 0 the scan itself comes back, noise and all. MD and FA of the result are
+held against those of c: where they differ by more than allowed, the strength is lowered to the largest that holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from MRHarmonizationLib.core.errors import GridMismatchError, InputError
+from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.inference.dwi_measures import (
+    ChangeLimits,
+    DwiMaps,
+    TissueChange,
+    describe,
+    exceeded,
+    measure_maps,
+    regions_of,
+    tissue_changes,
+)
+from MRHarmonizationLib.inference.dwi_methods import chosen_method
+from MRHarmonizationLib.inference.dwi_noise import NoiseCorrection, NoiseRecord, empty_series
+from MRHarmonizationLib.inference.dwi_request import HarmonizeDwiRequest, output_grid
+from MRHarmonizationLib.inference.dwi_safety import SafetySample
+from MRHarmonizationLib.inference.provenance import Provenance
+from MRHarmonizationLib.inference.undo import GRID_TOLERANCE_MM
+from MRHarmonizationLib.inference.undo_series import make_series_residual, series_digest
+from MRHarmonizationLib.methods.dwi_harmonizers.base import DwiOperator, FittedDwiHarmonizer
+from MRHarmonizationLib.methods.dwi_target import checked_mask
+from MRHarmonizationLib.volumes.dwi import DwiVolume
+from MRHarmonizationLib.volumes.grid import Grid, same_grid
+from MRHarmonizationLib.volumes.resampling import resample
+from MRHarmonizationLib.volumes.volume import Volume
+
+__all__ = ["HarmonizeDwiRequest", "HarmonizeDwiResult", "harmonize_dwi"]
+
+TASK = "harmonize-dwi"
+#: Strengths below this are as good as nothing: a scan that bears no more is refused.
+LEAST_STRENGTH = 0.02
+#: How often a strength that holds for the sample but not for the whole tissue is lowered, and by which factor.
+MOST_ROUNDS, STEP_BACK = 4, 0.85
+
+
+@dataclass(frozen=True)
+class HarmonizeDwiResult:
+    """What a harmonisation gives.
+
+    Attributes
+    ----------
+    dwi : DwiVolume
+        float32; b-values and directions of the scan, on its grid or the one asked for.
+    residual : DwiVolume or None
+        int32, same grid: :func:`~MRHarmonizationLib.inference.undo_series.undo_series` restores the scan from it.
+    mask : Volume
+        Brain, uint8, output grid.
+    gain : Volume or None
+        The contrast gain of every volume at full strength, float32; None if the method has none.
+    before, after : DwiMaps
+        b0, trace, MD and FA of the scan without noise, and of the result; output grid.
+    table : tuple of TissueChange
+        Mean MD and FA per tissue.
+    strength_used : float
+        The strength asked for, or the largest one that keeps MD and FA.
+    noise : NoiseRecord
+    provenance : Provenance
+    warnings : tuple of str
+    """
+
+    dwi: DwiVolume
+    residual: DwiVolume | None
+    mask: Volume
+    gain: Volume | None
+    before: DwiMaps
+    after: DwiMaps
+    table: tuple[TissueChange, ...]
+    strength_used: float
+    noise: NoiseRecord
+    provenance: Provenance
+    warnings: tuple[str, ...]
+
+
+def harmonize_dwi(
+    dwi: DwiVolume,
+    request: HarmonizeDwiRequest | None = None,
+    mask: Volume | None = None,
+    progress: Progress | None = None,
+    fitted: FittedDwiHarmonizer | None = None,
+) -> HarmonizeDwiResult:
+    """Make a diffusion scan look like the target's.
+
+    Beside scan and result, memory does not grow with the number of volumes, except where a scan is denoised and
+    resampled at a time.
+
+    Parameters
+    ----------
+    dwi : DwiVolume
+        Any orientation, spacing, number and order of volumes; not changed.
+    request : HarmonizeDwiRequest, optional
+        Defaults throughout if omitted.
+    mask : Volume, optional
+        Brain, nonzero, on the scan's grid; found in the unweighted image by default.
+    progress : Progress, optional
+        Asked between volumes whether to go on.
+    fitted : FittedDwiHarmonizer, optional
+        The harmoniser itself, in place of the one that the request names.
+
+    Returns
+    -------
+    HarmonizeDwiResult
+
+    Raises
+    ------
+    InputError
+        Values that are not finite, no brain, or MD and FA that change whatever the strength.
+    GridMismatchError
+        The mask lies on another grid.
+    ModelNotFoundError, WeightsError
+        The network's card or weights.
+    ParameterError
+        A method that needs to be fitted first.
+    OperationCancelled
+        If ``progress`` was cancelled.
+    """
+    request, progress = request or HarmonizeDwiRequest(), progress or Progress()
+    progress.report(0.0, "Checking the scan")
+    _check_values(dwi, progress.part(0.0, 0.03))
+    method = chosen_method(request, fitted)
+    grid = output_grid(dwi.grid, request.spacing_mm)
+    brain = checked_mask(dwi, _mask_array(dwi, mask))
+    work = _Work(dwi, brain, grid, request, progress.part(0.03, 0.92))
+    if request.strength == 0.0:
+        work.take_input()
+    else:
+        work.run(method.prepare)
+    progress.report(0.92, "Completing the result")
+    warnings = (*work.noise.notes, *work.warnings)
+    provenance = _provenance(work, request, method.id, method.version, method.digest, warnings)
+    name = f"{dwi.name}_{method.id}" if dwi.name else method.id
+    metadata: dict[str, str | float] = {**dwi.metadata, **provenance.to_attributes()}
+    output = DwiVolume(work.out, grid, dwi.b_values_s_per_mm2, dwi.gradients_ras, name, metadata)
+    result = HarmonizeDwiResult(
+        dwi=output,
+        residual=make_series_residual(work.input_volume, output) if request.keep_residual else None,
+        mask=Volume(work.mask.astype(np.uint8), grid, f"{dwi.name}_brain".lstrip("_")),
+        gain=None if work.gain is None else Volume(work.gain, grid, f"{dwi.name}_gain".lstrip("_")),
+        before=work.before,
+        after=work.after,
+        table=work.table,
+        strength_used=work.strength,
+        noise=work.noise,
+        provenance=provenance,
+        warnings=warnings,
+    )
+    progress.report(1.0, "Done")
+    return result
+
+
+class _Work:
+    """One harmonisation in progress: the output array, and what is measured on the way."""
+
+    before: DwiMaps
+    after: DwiMaps
+
+    def __init__(
+        self, dwi: DwiVolume, brain: np.ndarray, grid: Grid, request: HarmonizeDwiRequest, progress: Progress
+    ) -> None:
+        self.dwi, self.grid, self.request, self.progress = dwi, grid, request, progress
+        self._brain = brain
+        self.mask = _on_grid(Volume(brain, dwi.grid), grid, "nearest").array != 0
+        self.limits = ChangeLimits(request.max_md_change_percent, request.max_fa_change)
+        self.noise = NoiseRecord("none")
+        self.out = np.empty((*grid.shape, 0), np.float32)
+        self.strength = request.strength
+        self.gain: np.ndarray | None = None
+        self.table: tuple[TissueChange, ...] = ()
+        self.warnings: list[str] = []
+
+    def input_volume(self, index: int) -> np.ndarray:
+        """Return one volume of the scan as it came, float32, on the output grid."""
+        return self._moved(self.dwi.array[..., index])
+
+    def take_input(self) -> None:
+        """Let the result be the scan itself."""
+        self.out = empty_series(self.grid.shape, self.dwi.n_volumes)
+        for n in range(self.dwi.n_volumes):
+            self.progress.report(0.8 * n / self.dwi.n_volumes, f"Volume {n + 1} of {self.dwi.n_volumes}")
+            self.out[..., n] = self.input_volume(n)
+        self.before = self.after = measure_maps(self._scan(), self.mask, self.progress.part(0.8, 1.0))
+        self.table = tissue_changes(self.before, self.after, regions_of(self.before, self.mask), self.limits)
+
+    def run(self, prepare: Any) -> None:
+        """Harmonise at the strength asked for; again at a lower one where MD or FA change too much."""
+        progress = self.progress
+        self._take_noise_off(progress.part(0.0, 0.25))
+        self.before = measure_maps(self._scan(), self.mask, progress.part(0.25, 0.3))
+        regions = regions_of(self.before, self.mask)
+        operator: DwiOperator = prepare(self._scan(), self.mask, progress.part(0.3, 0.4))
+        gain = getattr(operator, "gain", None)
+        self.gain = None if gain is None else np.array(np.broadcast_to(gain, self.grid.shape), np.float32)
+        sample = SafetySample.of(regions, self.dwi.n_volumes)
+        self._apply(operator, progress.part(0.4, 0.75), sample)
+        self._measure(regions)
+        too_much = exceeded(self.table)
+        if too_much and self.request.enforce_safety:
+            self._reduce(operator, sample, regions, too_much, progress.part(0.75, 1.0))
+        elif too_much:
+            self.warnings.append(f"harmonising changed {', '.join(map(describe, too_much))}")
+        if self.before.fa is None:
+            self.warnings.append("the directions determine no tensor: the apparent diffusion coefficient was checked")
+        elif not any(row.limit is not None and row.tissue == "white matter" for row in self.table):
+            self.warnings.append("no white matter was found: MD and FA were checked in the whole brain only")
+
+    def _reduce(
+        self,
+        operator: DwiOperator,
+        sample: SafetySample,
+        regions: Mapping[str, np.ndarray],
+        too_much: list[TissueChange],
+        progress: Progress,
+    ) -> None:
+        """Lower the strength to the largest at which MD and FA hold; refuse if that is next to nothing."""
+        wanted = self.request.strength
+        progress.report(0.0, "Looking for the strength that keeps MD and FA")
+        self.strength = wanted * sample.largest_share(self._scan(), self.limits)
+        said = ", ".join(map(describe, too_much))
+        for number in range(MOST_ROUNDS):
+            if self.strength < min(LEAST_STRENGTH, wanted):
+                break
+            part = progress.part(0.1 + 0.9 * number / MOST_ROUNDS, 0.1 + 0.9 * (number + 1) / MOST_ROUNDS)
+            self._take_noise_off(part.part(0.0, 0.4))
+            self._apply(operator, part.part(0.4, 0.9))
+            self._measure(regions)
+            if not exceeded(self.table):
+                self.warnings.append(
+                    f"strength {wanted:g} would change {said}: reduced to {self.strength:.3g}, the largest that holds"
+                )
+                return
+            self.strength *= STEP_BACK
+        raise InputError(
+            f"harmonising would change {said}, and not even strength {LEAST_STRENGTH:g} keeps the limits",
+            "use a method with one gain for all volumes (global_scaling, b0_histogram), or raise the limits knowingly",
+        )
+
+    def _take_noise_off(self, progress: Progress) -> None:
+        """Fill the output with the scan without noise, on the output grid."""
+        correction = NoiseCorrection(self.dwi, self._brain, self.request.noise)
+        fits = same_grid(self.grid, self.dwi.grid)
+        if fits and self.out.shape[3] and not correction.record.denoised:
+            correction.write(self.out, progress)
+        else:
+            self.out = np.empty((*self.grid.shape, 0), np.float32)  # what is there is let go before more is made
+            series = correction.write(None, progress)
+            self.out = series if fits else empty_series(self.grid.shape, self.dwi.n_volumes)
+            for n in range(0 if fits else self.dwi.n_volumes):
+                progress.check()
+                self.out[..., n] = self._moved(series[..., n])
+        self.noise = correction.record
+
+    def _apply(self, operator: DwiOperator, progress: Progress, sample: SafetySample | None = None) -> None:
+        """Replace every volume by its harmonised one, at the present strength."""
+        alpha, count = np.float32(self.strength), self.dwi.n_volumes
+        for n in range(count):
+            progress.report(n / count, f"Harmonising volume {n + 1} of {count}")
+            clean = np.ascontiguousarray(self.out[..., n])
+            clean.setflags(write=False)
+            changed = np.asarray(operator.apply(clean, n), np.float32)
+            if changed.shape != clean.shape or not np.all(np.isfinite(changed)):
+                bad = int(np.count_nonzero(~np.isfinite(changed)))
+                raise InputError(
+                    f"harmonising volume {n} gave shape {changed.shape} with {bad} values that are not finite",
+                    "check the intensity range of the scan",
+                )
+            if alpha < 1:  # at full strength without the rounding of c + (h - c)
+                changed = clean + alpha * (changed - clean)
+            if sample is not None:
+                sample.record(n, clean, changed)
+            self.out[..., n] = changed
+        progress.report(1.0, "Measuring MD and FA")
+
+    def _measure(self, regions: Mapping[str, np.ndarray]) -> None:
+        self.after = measure_maps(self._scan(), self.mask)
+        self.table = tissue_changes(self.before, self.after, regions, self.limits)
+
+    def _scan(self) -> DwiVolume:
+        return self.dwi.with_array(self.out, self.grid)
+
+    def _moved(self, image: np.ndarray) -> np.ndarray:
+        values = np.asarray(image, np.float32)
+        if same_grid(self.grid, self.dwi.grid):
+            return values
+        # the spline undershoots at edges, and a magnitude has no negative values
+        return np.maximum(resample(Volume(values, self.dwi.grid), self.grid).array, 0.0)
+
+
+def _on_grid(volume: Volume, grid: Grid, interpolation: str) -> Volume:
+    return volume if same_grid(volume.grid, grid) else resample(volume, grid, interpolation)
+
+
+def _check_values(dwi: DwiVolume, progress: Progress) -> None:
+    """Refuse scans with values that are not finite, or without any signal."""
+    for n in range(dwi.n_volumes):
+        progress.report(n / dwi.n_volumes, "Checking the scan")
+        image = dwi.array[..., n]
+        bad = 0 if image.dtype.kind != "f" else int(image.size - np.count_nonzero(np.isfinite(image)))
+        if bad:
+            raise InputError(
+                f"volume {n} has {bad} of {image.size} values that are NaN or infinite",
+                "replace them, for example with 0 outside the head",
+            )
+        if image.min() == image.max():
+            raise InputError(f"volume {n} is constant (every voxel is {image.min():g})", "remove it from the series")
+
+
+def _mask_array(dwi: DwiVolume, mask: Volume | None) -> np.ndarray | None:
+    if mask is None:
+        return None
+    if not same_grid(mask.grid, dwi.grid, atol_mm=GRID_TOLERANCE_MM):
+        spacing = tuple(round(float(s), 3) for s in mask.grid.spacing_mm)
+        raise GridMismatchError(
+            f"the mask (shape {mask.grid.shape}, spacing {spacing} mm) lies on another grid than the scan "
+            f"{dwi.grid.shape}",
+            "resample the mask on the scan, nearest neighbour",
+        )
+    return mask.array != 0
+
+
+def _provenance(
+    work: _Work, request: HarmonizeDwiRequest, method: str, version: str, digest: str, warnings: tuple[str, ...]
+) -> Provenance:
+    from MRHarmonizationLib import __version__
+
+    used = {"strength_used": work.strength, "noise_handling": work.noise.to_dict()}
+    return Provenance(
+        operation=TASK,
+        model_id=method,
+        model_version=version,
+        weights_sha256=digest.removeprefix("sha256:"),
+        library_version=__version__,
+        parameters=request.to_dict() | used,
+        input_digest=work.dwi.digest(),
+        output_digest=series_digest(work.out),
+        input_name=work.dwi.name,
+        backend="numpy" if request.method != "network" else "onnxruntime",
+        device="cpu",
+        warnings=warnings,
+    )

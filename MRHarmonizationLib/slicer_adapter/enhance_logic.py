@@ -1,0 +1,232 @@
+"""What MRHarmonizationEnhanceLogic does: enhancement and standardisation of contrast, and what can be done afterwards.
+
+Names are those of the module's Python face, in Slicer's style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from MRHarmonizationLib.inference.enhance import EnhanceRequest
+from MRHarmonizationLib.inference.harmonize import NEAREST, HarmonizeRequest
+from MRHarmonizationLib.methods.harmonizers import HARMONIZERS, Harmonizer
+from MRHarmonizationLib.methods.reference_group import ReferenceGroup, load_group, shipped_groups
+from MRHarmonizationLib.slicer_adapter import results
+from MRHarmonizationLib.slicer_adapter.dependencies import (
+    DependencyInstaller,
+    Requirement,
+    SlicerDependencyInstaller,
+    requirements_for,
+    requirements_for_standardising,
+)
+from MRHarmonizationLib.slicer_adapter.jobs import ProcessRunner, SubprocessRunner
+from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask, StandardiseTask
+from MRHarmonizationLib.weights.card import Card, read_card
+from MRHarmonizationLib.weights.store import get_model, import_weights, list_models
+
+DEFAULT_MODEL = EnhanceRequest().model
+DEFAULT_METHOD = HarmonizeRequest().method
+
+
+class EnhanceOperations:
+    """Enhance volumes and standardise their contrast from Python, with or without the panel.
+
+    Parameters
+    ----------
+    runner, installer : ProcessRunner, DependencyInstaller
+        What starts processes and installs packages; tests pass others.
+    """
+
+    def __init__(self, runner: ProcessRunner | None = None, installer: DependencyInstaller | None = None) -> None:
+        self.runner = runner or SubprocessRunner()
+        self.installer = installer or SlicerDependencyInstaller()
+        self._blender = results.StrengthBlender()
+
+    # What there is to choose from
+
+    def models(self) -> list[Card]:
+        """Return the cards of the models that can be used."""
+        return list_models("enhance")
+
+    def importModel(self, cardPath: str | Path) -> Card:
+        """Add a model from disk; its weight file lies beside the card. Returns the card in its new place."""
+        path = Path(cardPath)
+        return import_weights(path.parent / read_card(path).weights.file, path)
+
+    def harmonizers(self) -> list[Harmonizer]:
+        """Return the methods that standardise contrast, with ``name``, ``title``, ``summary``, ``defaults``."""
+        return [entry for _, entry in HARMONIZERS.items()]
+
+    def standardisers(self) -> list[Card]:
+        """Return the cards of the networks that standardise contrast, for ``parameters={"model": id}``."""
+        return list_models("standardise")
+
+    def referenceGroups(self) -> list[ReferenceGroup]:
+        """Return the reference groups that come with the extension, each with ``id`` and ``title``."""
+        return [load_group(name) for name in shipped_groups()]
+
+    # Packages
+
+    def ensureDependencies(self, backend: str = "auto", device: str = "auto") -> None:
+        """Install what an enhancement needs, after asking the user; raises DependencyError."""
+        self._ensure(requirements_for(backend, device))
+
+    def ensureDependenciesToStandardise(self, method: str = DEFAULT_METHOD) -> None:
+        """Install what a standardisation needs, after asking the user; raises DependencyError."""
+        self._ensure(requirements_for_standardising(method))
+
+    def _ensure(self, requirements: list[Requirement]) -> None:
+        missing = self.installer.missing(requirements)
+        if missing:
+            self.installer.install(missing)
+
+    # Enhancing
+
+    def process(
+        self,
+        inputNode: Any,
+        outputNode: Any = None,
+        model: str = DEFAULT_MODEL,
+        strength: float = 1.0,
+        device: str = "auto",
+        **options: Any,
+    ) -> Any:
+        """Enhance a volume and wait for the result.
+
+        Parameters
+        ----------
+        inputNode : vtkMRMLScalarVolumeNode
+            Not changed.
+        outputNode : vtkMRMLScalarVolumeNode, optional
+            Overwritten; a new node ``<input>_<model>`` beside the input if omitted.
+        model, strength, device
+            As on the command line.
+        **options
+            backend, keepResidual, outputSpacingMm, onProgress: see ``start``.
+
+        Returns
+        -------
+        vtkMRMLScalarVolumeNode
+
+        Raises
+        ------
+        MRHarmonizationError
+            With the problem and the remedy.
+        """
+        return self.start(inputNode, outputNode, model, strength, device, **options).wait()
+
+    def start(
+        self,
+        inputNode: Any,
+        outputNode: Any = None,
+        model: str = DEFAULT_MODEL,
+        strength: float = 1.0,
+        device: str = "auto",
+        backend: str = "auto",
+        keepResidual: bool = False,
+        outputSpacingMm: float | None = None,
+        onProgress: Callable[[float, str], None] | None = None,
+    ) -> EnhanceTask:
+        """Start enhancing a volume and return the task at once; call its ``step()`` until it has ended."""
+        request = EnhanceRequest(
+            model=get_model(model).id,
+            strength=strength,
+            device=device,
+            backend=backend,
+            output_spacing_mm=outputSpacingMm or None,
+            keep_residual=keepResidual,
+        )
+        return EnhanceTask(inputNode, outputNode, request, self.runner, onProgress)
+
+    # Standardising contrast
+
+    def standardise(
+        self,
+        inputNode: Any,
+        outputNode: Any = None,
+        method: str = DEFAULT_METHOD,
+        reference: str | Path = NEAREST,
+        strength: float = 1.0,
+        **options: Any,
+    ) -> Any:
+        """Give a volume the contrast of a reference group and wait for the result.
+
+        Parameters
+        ----------
+        inputNode : vtkMRMLScalarVolumeNode
+            Not changed; any orientation and spacing, a single slice too.
+        outputNode : vtkMRMLScalarVolumeNode, optional
+            Overwritten; a new node ``<input>_<method>`` beside the input if omitted.
+        method : str
+            Name of one of :meth:`harmonizers`.
+        reference : str or path
+            Id of one of :meth:`referenceGroups`, a file written by ``mrharmonize reference build``, or 'nearest': the
+            group of the extension that is most like the scan.
+        strength : float
+            Share of the change that is applied, 0 to 1.
+        **options
+            maskNode, segmentID, keepResidual, parameters, onProgress: see ``startStandardising``.
+
+        Returns
+        -------
+        vtkMRMLScalarVolumeNode
+            float32 on the scan's own grid, in units of the reference (0 air, 1000 full scale) at strength 1.
+
+        Raises
+        ------
+        MRHarmonizationError
+            With the problem and the remedy.
+        """
+        return self.startStandardising(inputNode, outputNode, method, reference, strength, **options).wait()
+
+    def startStandardising(
+        self,
+        inputNode: Any,
+        outputNode: Any = None,
+        method: str = DEFAULT_METHOD,
+        reference: str | Path = NEAREST,
+        strength: float = 1.0,
+        maskNode: Any = None,
+        segmentID: str | None = None,
+        keepResidual: bool = False,
+        parameters: Mapping[str, Any] | None = None,
+        onProgress: Callable[[float, str], None] | None = None,
+    ) -> StandardiseTask:
+        """Start standardising a volume and return the task at once; call its ``step()`` until it has ended.
+
+        Intensities are measured in ``maskNode`` (segmentation, label map, or volume that is 0 outside) or in its part
+        ``segmentID``; without one inside the object. ``parameters`` are those of the method, by name.
+        """
+        request = HarmonizeRequest(
+            method=method,
+            reference=str(reference),
+            strength=strength,
+            keep_residual=keepResidual,
+            parameters=parameters or {},
+        )
+        segment = "" if segmentID is None else str(segmentID)
+        return StandardiseTask(inputNode, outputNode, request, self.runner, onProgress, maskNode, segment)
+
+    # Afterwards
+
+    def canSetStrength(self, outputNode: Any) -> bool:
+        """Whether a result's strength can be changed without another run."""
+        return self._blender.can_blend(outputNode)
+
+    def setStrength(self, outputNode: Any, strength: float) -> None:
+        """Change the strength of a result that was made with keepResidual."""
+        self._blender.blend(outputNode, strength)
+
+    def undo(self, outputNode: Any) -> None:
+        """Put the (resampled) input into a result made with keepResidual, bit for bit; again: put the result back."""
+        results.toggle_undo(outputNode)
+
+    def difference(self, outputNode: Any) -> Any:
+        """Make or update the volume result − resampled input; returns its node."""
+        return results.update_difference(outputNode)
+
+    def forget(self) -> None:
+        """Free the memory held for changes of strength."""
+        self._blender.forget()

@@ -1,0 +1,71 @@
+"""Numbered samples drawn ahead of use in background processes, always in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def leave_with_parent() -> None:
+    """End this process when its parent ends: a killed trainer must not leave its simulators behind."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class OrderedStream(Generic[T]):
+    """Results of ``work(first)``, ``work(first + 1)``, … as an endless iterator.
+
+    Parameters
+    ----------
+    work : callable
+        Module-level function of a whole number, run in the background processes.
+    start : callable
+        Module-level function that prepares a process; called once in each with ``arguments``.
+    arguments : tuple
+        Picklable.
+    first : int
+        For resuming.
+    workers : int
+        Background processes.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[int], T],
+        start: Callable[..., None],
+        arguments: tuple[Any, ...],
+        first: int = 0,
+        workers: int = 1,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, context, start, arguments)
+        self._work = work
+        self._next = first
+        self._ahead = 3 * workers
+        self._pending: deque[Future[T]] = deque()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            while len(self._pending) < self._ahead:
+                self._pending.append(self._pool.submit(self._work, self._next))
+                self._next += 1
+            yield self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Stop the background processes."""
+        for future in self._pending:
+            future.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
