@@ -47,7 +47,10 @@ def table_texts(panel: Any) -> list[list[str]]:
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
 
 
-def test_empty_scene(host: Any, panel: Any):
+def test_empty_scene(host: Any, dwi_panel: Any):
+    panel = dwi_panel
+    host.slicer.app.layoutManager().setLayout(FOUR_UP)  # whatever was shown before
+    panel.enter()
     ui = panel.ui
     assert not ui.applyButton.enabled
     assert "select a diffusion scan" in ui.applyButton.toolTip
