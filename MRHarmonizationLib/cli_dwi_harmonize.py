@@ -36,12 +36,9 @@ def harmonize_dwi(
         str | None,
         typer.Option(
             metavar="ID",
-            help="b0_histogram (default), global_scaling, nyul, linear_rish (with --fitted), none.",
+            help="global_scaling (default), b0_histogram, nyul, linear_rish (with --fitted), none.",
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(metavar="ID", help="Card of the network; `models` lists them.")
-    ] = "dwi-canonical",
     target: Annotated[
         str, typer.Option(metavar="ID", help="What scans are to look like: a shipped target, or the file of one.")
     ] = "canonical",
@@ -96,7 +93,6 @@ def harmonize_dwi(
 
         request = HarmonizeDwiRequest(
             method=method or _method_of(fitted),
-            model=model,
             fitted=None if fitted is None else str(fitted),
             target=target,
             strength=strength,

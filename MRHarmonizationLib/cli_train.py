@@ -16,9 +16,6 @@ from MRHarmonizationLib.core.errors import InputError, ParameterError
 if TYPE_CHECKING:
     from MRHarmonizationLib.core.progress import Progress
 
-#: Recipe of the standardisers.
-CONTRAST = "contrast"
-
 DataOption = Annotated[
     Path | None, typer.Option(metavar="DIR", envvar="MRH_DATA", help="Folder of the scans (default ../shared/data).")
 ]
@@ -49,7 +46,7 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="contrast: folder with the scans of the reference group.")
     ] = None,
     scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="contrast: do not start from the shipped standardiser.")
+        bool, typer.Option("--from-scratch", help="contrast: do not start from an installed standardiser.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
@@ -68,8 +65,11 @@ def train(
         checkpoint = out / "checkpoint.pt"
         if checkpoint.exists() and not resume:
             raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
-        if Path(recipe).stem == CONTRAST:
-            paths, model = _contrast(
+        from MRHarmonizationLib.training.recipe import CONTRAST, recipe_kind
+
+        notes: tuple[str, ...] = ()
+        if recipe_kind(recipe) == CONTRAST:
+            paths, model, notes = _contrast(
                 recipe, out, data, reference, cases, scratch, device, steps, workers, session.progress
             )
         else:
@@ -79,7 +79,8 @@ def train(
                 )
             paths, model = _restoration(recipe, out, data, device, steps, workers, session.progress)
         texts = {name: str(path) for name, path in paths.items()}
-        session.result(texts | {"recipe": model}, [f"{name}: {path}" for name, path in texts.items()])
+        lines = [*(f"note: {note}" for note in notes), *(f"{name}: {path}" for name, path in texts.items())]
+        session.result(texts | {"recipe": model, "notes": list(notes)}, lines)
 
 
 def _restoration(
@@ -108,7 +109,7 @@ def _contrast(
     steps: int | None,
     workers: int,
     progress: Progress,
-) -> tuple[dict[str, Path], str]:
+) -> tuple[dict[str, Path], str, tuple[str, ...]]:
     from MRHarmonizationLib.training.contrast_recipe import load_contrast_recipe
 
     plan = load_contrast_recipe(recipe)
@@ -125,7 +126,7 @@ def _contrast(
     else:
         done = train_looks(plan if steps is None else plan.with_steps(steps), data_folder(data), out, **options)
     paths = {"weights": done.weights, "card": done.card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}
-    return paths, done.model
+    return paths, done.model, done.warnings
 
 
 def data_folder(given: Path | None) -> Path:

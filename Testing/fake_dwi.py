@@ -40,7 +40,7 @@ def harmonize_dwi_simply(process: Any) -> dict[str, Any]:
     warnings = [WARNING] if used < strength else []
     provenance = Provenance(
         operation="harmonize-dwi",
-        model_id=process.option("--model") or process.option("--method"),
+        model_id=process.option("--method"),
         model_version="1",
         weights_sha256="0" * 64,
         library_version="0",

@@ -37,12 +37,12 @@ from MRHarmonizationLib.core.errors import MRHarmonizationError  # noqa: E402
 from MRHarmonizationLib.samples import LOW_FIELD_SCAN, REFERENCE  # noqa: E402
 from MRHarmonizationLib.slicer_adapter import comparisons, dependencies, derived, layouts, sample_data, texts  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.choices import Planes  # noqa: E402
-from MRHarmonizationLib.slicer_adapter.compare_choices import CompareChoices, map_features  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.compare_choices import CompareChoices  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.compare_logic import CompareOperations  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.compare_readiness import linked, newest_pair, readiness  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.compare_results import CompareResults  # noqa: E402
-from MRHarmonizationLib.slicer_adapter.compare_task import CompareTask  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.compare_views import CompareViews  # noqa: E402
-from MRHarmonizationLib.slicer_adapter.jobs import SUCCEEDED, SubprocessRunner  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.jobs import SUCCEEDED  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.run_control import RunControl  # noqa: E402
 
 MAP_WINDOWS = [3, 5, 7, 9]
@@ -288,8 +288,10 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.views.update()
 
 
-class MRHarmonizationCompareLogic(ScriptedLoadableModuleLogic):
+class MRHarmonizationCompareLogic(ScriptedLoadableModuleLogic, CompareOperations):
     """Compare volumes from Python, with or without the panel.
+
+    ``process`` waits for the result; the other methods are those of ``CompareOperations``.
 
     Example::
 
@@ -298,115 +300,14 @@ class MRHarmonizationCompareLogic(ScriptedLoadableModuleLogic):
         result = MRHarmonizationCompareLogic().process(scan, enhanced, truth, features=["contrast"])
         print(result.value("ssim"), result.notes)
         result.exportReport("/data/report")
-
-    Parameters
-    ----------
-    runner, installer : ProcessRunner, DependencyInstaller
-        What starts processes and installs packages; tests pass others.
     """
 
     def __init__(self, runner=None, installer=None):
         ScriptedLoadableModuleLogic.__init__(self)
-        self.runner = runner or SubprocessRunner()
-        self.installer = installer or dependencies.SlicerDependencyInstaller()
-        self._comparisons = {}
+        CompareOperations.__init__(self, runner, installer)
 
     def getParameterNode(self):
         return MRHarmonizationCompareParameterNode(super().getParameterNode())
-
-    def mapFeatures(self):
-        """The texture features there are maps of."""
-        return map_features()
-
-    def ensureDependencies(self):
-        """Install what is missing, after asking the user; raises DependencyError."""
-        missing = self.installer.missing(dependencies.requirements_for_comparison())
-        if missing:
-            self.installer.install(missing)
-
-    def process(self, beforeNode, afterNode, referenceNode=None, maskNode=None, segmentID=None, **options):
-        """Compare two volumes and wait for the result.
-
-        Parameters
-        ----------
-        beforeNode, afterNode : vtkMRMLScalarVolumeNode
-            Not changed. Everything is measured on the grid of after; the others are resampled where they lie on
-            another one, and the result's notes say so.
-        referenceNode : vtkMRMLScalarVolumeNode, optional
-            The truth.
-        maskNode : vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode or vtkMRMLScalarVolumeNode, optional
-            Where to measure; the head found in before if omitted.
-        segmentID : str, optional
-            Segment of the segmentation, or label of the label map; all of it if omitted.
-        **options
-            features, window, extraMetrics, tableNode, onProgress: see ``start``.
-
-        Returns
-        -------
-        StoredComparison
-            ``table``, ``charts``, ``maps``, ``rows``, ``notes``, ``value(metric)``, ``exportReport(folder)``.
-
-        Raises
-        ------
-        MRHarmonizationError
-            With the problem and the remedy.
-        """
-        return self.remember(self.start(beforeNode, afterNode, referenceNode, maskNode, segmentID, **options).wait())
-
-    def start(
-        self,
-        beforeNode,
-        afterNode,
-        referenceNode=None,
-        maskNode=None,
-        segmentID=None,
-        features=(),
-        window=5,
-        extraMetrics=(),
-        tableNode=None,
-        onProgress=None,
-    ):
-        """Start a comparison and return the task at once; call its ``step()`` until it has ended.
-
-        ``features`` are mapped in windows of ``window`` voxels; ``tableNode`` is an earlier comparison to overwrite.
-        """
-        return CompareTask(
-            beforeNode,
-            afterNode,
-            self.runner,
-            reference=referenceNode,
-            mask=maskNode,
-            segment="" if segmentID is None else str(segmentID),
-            features=features,
-            window=window,
-            extra_metrics=extraMetrics,
-            table=tableNode,
-            on_progress=onProgress,
-        )
-
-    def remember(self, stored):
-        """Keep a comparison's report, which is not saved with the scene, and return the comparison."""
-        self._comparisons[stored.table.GetID()] = stored
-        return stored
-
-    def comparison(self, tableNode):
-        """The comparison a table node holds; None where it holds none."""
-        if not comparisons.is_comparison(tableNode):
-            return None
-        kept = self._comparisons.get(tableNode.GetID())
-        return kept if kept is not None and kept.table is tableNode else comparisons.StoredComparison(tableNode)
-
-    def difference(self, beforeNode, afterNode):
-        """Make or update the volume after − before; returns its node."""
-        return derived.make_derived(derived.DIFFERENCE, beforeNode, afterNode)
-
-    def checkerboard(self, beforeNode, afterNode, squareMm=derived.DEFAULT_SQUARE_MM):
-        """Make or update the volume of both in alternate cubes; returns its node."""
-        return derived.make_derived(derived.CHECKERBOARD, beforeNode, afterNode, squareMm)
-
-    def forget(self):
-        """Free the memory held for reports."""
-        self._comparisons.clear()
 
 
 class MRHarmonizationCompareTest(ScriptedLoadableModuleTest):

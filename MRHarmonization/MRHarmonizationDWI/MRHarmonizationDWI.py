@@ -78,7 +78,7 @@ class MRHarmonizationDWIParameterNode:
 
     maskNode, segmentID - where the brain is; no mask: found in the scan; no segment: all of the mask.
     sourceNode - series of volumes that still lacks b-values and gradients.
-    method - id of a model card or name of a classical method; empty: the first one.
+    method - name of the method; empty: the first one.
     target - id of what classical methods aim at, or where it is: in targetNode (a scan) or in targetPath (a file).
     fittedPath - file of a classical method that was fitted to scans of both scanners.
     strength - share of the change that is asked for.

@@ -11,7 +11,7 @@ import numpy as np
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.dwi_noise import NoiseCorrection
-from MRHarmonizationLib.inference.dwi_request import NETWORK, HarmonizeDwiRequest
+from MRHarmonizationLib.inference.dwi_request import HarmonizeDwiRequest
 from MRHarmonizationLib.methods.dwi_harmonizers.base import (
     DWI_HARMONIZERS,
     DwiOperator,
@@ -51,8 +51,6 @@ def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | No
 
     Raises
     ------
-    ModelNotFoundError
-        The network's card does not exist.
     ParameterError
         A fitted harmoniser of another method; a method that learns from both scanners and was not fitted.
     InputError
@@ -60,10 +58,6 @@ def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | No
     """
     from MRHarmonizationLib import __version__
 
-    if request.method == NETWORK:
-        if fitted is not None:
-            raise ParameterError(f"a fitted '{fitted.method}' was given for the network", "name its method")
-        return _network(request.model)
     if fitted is None and request.fitted is not None:
         fitted = load_dwi_harmonizer(request.fitted)
     if fitted is None:
@@ -113,13 +107,3 @@ def fit_harmonizer(
     count = len(target)
     groups = (clean[:count], clean[count:] or None, masks[:count], masks[count:] or None)
     return DWI_HARMONIZERS.get(method).fit(*groups, **parameters)
-
-
-def _network(card_id: str) -> ChosenMethod:
-    from MRHarmonizationLib.weights.store import get_model
-
-    card = get_model(card_id)
-    raise ParameterError(
-        f"model '{card.id}' is made for '{card.task}', not for diffusion scans",
-        f"choose a classical method: {', '.join(DWI_HARMONIZERS.names())}",
-    )

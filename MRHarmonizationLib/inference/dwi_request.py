@@ -16,10 +16,9 @@ from MRHarmonizationLib.inference.strength import check_strength
 from MRHarmonizationLib.methods.dwi_harmonizers.base import DWI_HARMONIZERS
 from MRHarmonizationLib.volumes.grid import Grid
 
-#: The method that is a trained network; all others are classical ones.
-NETWORK = "network"
-#: The method where none is named: the closest of the classical ones that keeps MD and FA.
-DEFAULT_METHOD = "b0_histogram"
+#: The method where none is named: it changes nothing but the unit, so that no voxel looks brighter than its neighbour
+#: for another reason than before.
+DEFAULT_METHOD = "global_scaling"
 #: Stands for the spacing of the canonical scan.
 TARGET_SPACING = "target"
 #: Spacing in millimetres that makes sense for a diffusion scan.
@@ -36,9 +35,7 @@ class HarmonizeDwiRequest:
     Attributes
     ----------
     method : str
-        'network', or a name in the registry of classical harmonisers of diffusion scans.
-    model : str
-        Card of the network; ignored by the classical methods.
+        A name in the registry of harmonisers of diffusion scans.
     fitted : path or None
         File of a fitted classical harmoniser; without one the method is fitted to ``target``.
     target : str
@@ -64,7 +61,6 @@ class HarmonizeDwiRequest:
     """
 
     method: str = DEFAULT_METHOD
-    model: str = "dwi-canonical"
     fitted: str | None = None
     target: str = "canonical"
     strength: float = 1.0
@@ -78,15 +74,12 @@ class HarmonizeDwiRequest:
     def __post_init__(self) -> None:
         check_strength(self.strength)
         check_noise_choice(self.noise)
-        if self.method != NETWORK:
-            try:
-                DWI_HARMONIZERS.get(self.method)
-            except ParameterError:
-                choices = ", ".join((NETWORK, *DWI_HARMONIZERS.names()))
-                raise ParameterError(f"unknown method '{self.method}'", f"choose one of: {choices}") from None
+        try:
+            DWI_HARMONIZERS.get(self.method)
+        except ParameterError:
+            choices = ", ".join(DWI_HARMONIZERS.names())
+            raise ParameterError(f"unknown method '{self.method}'", f"choose one of: {choices}") from None
         if self.fitted is not None:
-            if self.method == NETWORK:
-                raise ParameterError("a fitted harmoniser was given for the network", "name its method")
             object.__setattr__(self, "fitted", os.fspath(Path(self.fitted)))
         object.__setattr__(self, "spacing_mm", checked_spacing(self.spacing_mm))
         for name in ("max_md_change_percent", "max_fa_change"):

@@ -46,6 +46,8 @@ __all__ = ["HarmonizeDwiRequest", "HarmonizeDwiResult", "harmonize_dwi"]
 TASK = "harmonize-dwi"
 #: Strengths below this are as good as nothing: a scan that bears no more is refused.
 LEAST_STRENGTH = 0.02
+#: Ratio of the gain's 95th to its 5th percentile in the brain up to which it is called even.
+EVEN_GAIN = 1.1
 #: How often a strength that holds for the sample but not for the whole tissue is lowered, and by which factor.
 MOST_ROUNDS, STEP_BACK = 4, 0.85
 
@@ -123,8 +125,6 @@ def harmonize_dwi(
         Values that are not finite, no brain, or MD and FA that change whatever the strength.
     GridMismatchError
         The mask lies on another grid.
-    ModelNotFoundError, WeightsError
-        The network's card or weights.
     ParameterError
         A method that needs to be fitted first.
     OperationCancelled
@@ -162,6 +162,24 @@ def harmonize_dwi(
     )
     progress.report(1.0, "Done")
     return result
+
+
+def gain_warnings(gain: np.ndarray, mask: np.ndarray) -> list[str]:
+    """Say where a gain brightens some of the brain more than the rest: weighted images can then mislead the eye.
+
+    Parameters
+    ----------
+    gain : float32 ndarray, shape (K, J, I)
+    mask : bool ndarray, shape (K, J, I)
+        Brain.
+    """
+    low, high = np.percentile(gain[mask], (5, 95)) / np.median(gain[mask])
+    if high <= EVEN_GAIN * low:
+        return []
+    return [
+        f"the gain is not even: {low:.2f} to {high:.2f} of its median in nine tenths of the brain. It follows the "
+        "unweighted image, and weighted images get brighter or darker with it: judge their bright spots by MD"
+    ]
 
 
 class _Work:
@@ -206,6 +224,8 @@ class _Work:
         operator: DwiOperator = prepare(self._scan(), self.mask, progress.part(0.3, 0.4))
         gain = getattr(operator, "gain", None)
         self.gain = None if gain is None else np.array(np.broadcast_to(gain, self.grid.shape), np.float32)
+        if self.gain is not None:
+            self.warnings += gain_warnings(self.gain, self.mask)
         sample = SafetySample.of(regions, self.dwi.n_volumes)
         self._apply(operator, progress.part(0.4, 0.75), sample)
         self._measure(regions)
@@ -349,7 +369,7 @@ def _provenance(
         input_digest=work.dwi.digest(),
         output_digest=series_digest(work.out),
         input_name=work.dwi.name,
-        backend="numpy" if request.method != "network" else "onnxruntime",
+        backend="numpy",
         device="cpu",
         warnings=warnings,
     )

@@ -7,7 +7,6 @@ The widgets, by name: ``curveComboBox``, ``curveLabel``, ``measuresTable``, ``no
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
@@ -15,9 +14,7 @@ from MRHarmonizationLib.slicer_adapter import plots, texts
 from MRHarmonizationLib.slicer_adapter.compare_run import REPORT
 from MRHarmonizationLib.slicer_adapter.comparisons import StoredComparison
 from MRHarmonizationLib.slicer_adapter.metric_rows import SECTIONS, MetricRow, number_text
-
-#: Folder for reports that are looked at without being saved, in Slicer's own temporary folder.
-VIEWED_REPORTS = "MRHarmonizationReports"
+from MRHarmonizationLib.slicer_adapter.report_buttons import ReportButtons
 
 
 class CompareResults:
@@ -43,13 +40,12 @@ class CompareResults:
         on_error: Callable[[MRHarmonizationError], None],
         on_curve: Callable[[str], None],
     ) -> None:
-        self._ui, self._translate, self._say, self._on_error, self._on_curve = ui, translate, say, on_error, on_curve
+        self._ui, self._translate, self._on_curve = ui, translate, on_curve
         self._stored: StoredComparison | None = None
         self._filled: tuple[Any, ...] = ()
         self._set_up_table()
         ui.curveComboBox.connect("currentIndexChanged(int)", self._on_curve_chosen)
-        ui.exportButton.connect("clicked(bool)", self._on_export)
-        ui.openButton.connect("clicked(bool)", self._on_open)
+        self._report = ReportButtons(ui, translate, say, on_error)
 
     def show(self, stored: StoredComparison | None, curve: str) -> Any:
         """Show a comparison, or nothing, and return the chart of the chosen curve (the first one otherwise).
@@ -71,10 +67,7 @@ class CompareResults:
             self._fill_table(stored.rows if stored is not None else [])
             self._ui.notesLabel.text = self._notes(stored)
         has_report = stored is not None and REPORT in stored.files
-        for button in (self._ui.exportButton, self._ui.openButton):
-            button.enabled = has_report
-            gone = self._translate("The report is not saved with the scene: press Apply to make it again.")
-            button.toolTip = gone if stored is not None and not has_report else button.property("help")
+        self._report.show(stored, has_report, "" if stored is None else stored.table.GetID())
         return self._fill_curves(stored, curve)
 
     # -- how it works
@@ -148,30 +141,3 @@ class CompareResults:
     def _on_curve_chosen(self, index: int) -> None:
         if index >= 0:
             self._on_curve(self._ui.curveComboBox.itemData(index))
-
-    def _on_export(self, *_: Any) -> None:
-        import qt
-
-        title = self._translate("Folder for the report")
-        folder = qt.QFileDialog.getExistingDirectory(self._ui.exportButton, title)
-        if folder:
-            path = self._write(Path(folder))
-            if path is not None:
-                self._say(f"{self._translate('Saved')} {path}")
-
-    def _on_open(self, *_: Any) -> None:
-        import qt
-        import slicer
-
-        assert self._stored is not None
-        path = self._write(Path(slicer.app.temporaryPath) / VIEWED_REPORTS / self._stored.table.GetID())
-        if path is not None and not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path))):
-            self._say(f"{self._translate('No browser could be started. The report is')} {path}")
-
-    def _write(self, folder: Path) -> Path | None:
-        assert self._stored is not None
-        try:
-            return self._stored.exportReport(folder)
-        except MRHarmonizationError as error:
-            self._on_error(error)
-            return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from MRHarmonizationLib.inference.dwi_request import NETWORK, TARGET_SPACING
+from MRHarmonizationLib.inference.dwi_request import DEFAULT_METHOD, TARGET_SPACING
 from MRHarmonizationLib.slicer_adapter import texts
 from MRHarmonizationLib.slicer_adapter.masks import parts_of
 
@@ -58,11 +58,9 @@ class DwiMethod:
     Attributes
     ----------
     id : str
-        For scenes and scripts: the name of a classical method, or of a network's card.
-    method, model : str
-        As the request names them; ``model`` is '' for a classical method.
-    title, text, help : str
-        For the list, for the line below it (rich text), for the tooltip.
+        As the request names it; for scenes and scripts.
+    title, text : str
+        For the list, for the line below it.
     needs_fitted : bool
         Whether a file of the fitted method has to be given; the target is in it.
     uses_target : bool
@@ -70,32 +68,21 @@ class DwiMethod:
     """
 
     id: str
-    method: str
-    model: str
     title: str
     text: str
-    help: str
     needs_fitted: bool
     uses_target: bool
 
 
 def list_methods() -> list[DwiMethod]:
-    """Return the networks that can be found, then the classical methods."""
-    from MRHarmonizationLib.inference.harmonize_dwi import TASK
+    """Return the methods, the usual one first."""
     from MRHarmonizationLib.methods.dwi_harmonizers import DWI_HARMONIZERS
-    from MRHarmonizationLib.weights.store import list_models
 
-    networks = [
-        DwiMethod(card.id, NETWORK, card.id, card.title, texts.card_text(card), texts.card_help(card), False, False)
-        for card in list_models(TASK)
-    ]
-    classical = [
-        DwiMethod(
-            name, name, "", entry.title, texts.sentence(entry.summary), "", entry.needs_source, not entry.needs_source
-        )
+    found = [
+        DwiMethod(name, entry.title, texts.sentence(entry.summary), entry.needs_source, not entry.needs_source)
         for name, entry in DWI_HARMONIZERS.items()
     ]
-    return networks + classical
+    return sorted(found, key=lambda method: method.id != DEFAULT_METHOD)
 
 
 def list_targets() -> list[tuple[str, str]]:
@@ -136,7 +123,7 @@ class DwiChoices:
             edit.connect("currentPathChanged(QString)", _path_teller(name, choose))
 
     def fill(self) -> None:
-        """List methods and targets anew: networks may have been added."""
+        """List methods and targets."""
         self._methods = list_methods()
         _fill(self._ui.methodComboBox, [(entry.title, entry.id) for entry in self._methods])
         others = [("Another scan in the scene", TARGET_SCAN), ("A file", TARGET_FILE)]
@@ -156,7 +143,7 @@ class DwiChoices:
         """
         ui, entry = self._ui, self.method(parameters.method)
         _select(ui.methodComboBox, entry.id)
-        ui.methodInfoLabel.text, ui.methodInfoLabel.toolTip = entry.text, entry.help or entry.title
+        ui.methodInfoLabel.text, ui.methodInfoLabel.toolTip = entry.text, entry.title
         _select(ui.targetComboBox, parameters.target)
         for edit, path in ((ui.targetPathEdit, parameters.targetPath), (ui.fittedPathEdit, parameters.fittedPath)):
             if edit.currentPath != path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MRHarmonizationLib.inference.dwi_request import NETWORK, HarmonizeDwiRequest
+from MRHarmonizationLib.inference.dwi_request import HarmonizeDwiRequest
 from MRHarmonizationLib.inference.provenance import Provenance, sidecar_path
 from MRHarmonizationLib.methods.dwi_target import DwiTarget, save_target
 from MRHarmonizationLib.slicer_adapter.compare_run import file_stem
@@ -104,9 +104,7 @@ def harmonize_dwi_command(job: DwiJob, paths: Mapping[str, Path]) -> list[str]:
         str(paths["output"]),
     ]
     command += ["--method", request.method, "--strength", repr(float(request.strength)), "--noise", request.noise]
-    if request.method == NETWORK:
-        command += ["--model", request.model]
-    elif request.fitted is not None:
+    if request.fitted is not None:
         command += ["--fitted", str(request.fitted)]
     else:
         command += ["--target", str(paths.get("target", request.target))]

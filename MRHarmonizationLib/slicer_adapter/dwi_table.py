@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.slicer_adapter import texts
 from MRHarmonizationLib.slicer_adapter.dwi_results import DwiResult
 from MRHarmonizationLib.slicer_adapter.dwi_rows import ShownLine, TissueRow
+from MRHarmonizationLib.slicer_adapter.report_buttons import ReportButtons
 
-#: Folder for reports that are looked at without being saved, in Slicer's own temporary folder.
-VIEWED_REPORTS = "MRHarmonizationReports"
 HEADINGS = ("MD in 10⁻³ mm²/s", "Before", "After", "Change")
 
 
@@ -40,12 +38,11 @@ class DwiTable:
         say: Callable[[str], None],
         on_error: Callable[[MRHarmonizationError], None],
     ) -> None:
-        self._ui, self._translate, self._say, self._on_error = ui, translate, say, on_error
+        self._ui, self._translate = ui, translate
         self._result: DwiResult | None = None
         self._filled: tuple[Any, ...] = ()
         self._set_up_table()
-        ui.exportButton.connect("clicked(bool)", self._on_export)
-        ui.openButton.connect("clicked(bool)", self._on_open)
+        self._report = ReportButtons(ui, translate, say, on_error)
 
     def show(self, result: DwiResult | None) -> None:
         """Show a result, or nothing."""
@@ -56,10 +53,7 @@ class DwiTable:
             self._filled = filled
             self._fill(result)
         has_report = result is not None and bool(result.files)
-        for button in (self._ui.exportButton, self._ui.openButton):
-            button.enabled = has_report
-            gone = self._translate("The report is not saved with the scene: press Apply to make it again.")
-            button.toolTip = gone if result is not None and not has_report else button.property("help")
+        self._report.show(result, has_report, "" if result is None else result.node.GetID())
 
     # -- how it works
     def _set_up_table(self) -> None:
@@ -89,33 +83,6 @@ class DwiTable:
                 table.setItem(number, column, item)
         table.visible = bool(rows)
         self._ui.notesLabel.text = "" if result is None else notes_text(result, self._translate)
-
-    def _on_export(self, *_: Any) -> None:
-        import qt
-
-        title = self._translate("Folder for the report")
-        folder = qt.QFileDialog.getExistingDirectory(self._ui.exportButton, title)
-        if folder:
-            path = self._write(Path(folder))
-            if path is not None:
-                self._say(f"{self._translate('Saved')} {path}")
-
-    def _on_open(self, *_: Any) -> None:
-        import qt
-        import slicer
-
-        assert self._result is not None
-        path = self._write(Path(slicer.app.temporaryPath) / VIEWED_REPORTS / self._result.node.GetID())
-        if path is not None and not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path))):
-            self._say(f"{self._translate('No browser could be started. The report is')} {path}")
-
-    def _write(self, folder: Path) -> Path | None:
-        assert self._result is not None
-        try:
-            return self._result.exportReport(folder)
-        except MRHarmonizationError as error:
-            self._on_error(error)
-            return None
 
 
 def limit_text(row: TissueRow, line: ShownLine) -> str:

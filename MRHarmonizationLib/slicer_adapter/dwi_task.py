@@ -66,8 +66,7 @@ def make_job(
     chosen = chosen_method(method)
     of_scan = target is not None and not isinstance(target, str) and hasattr(target, "GetImageData")
     request = HarmonizeDwiRequest(
-        method=chosen.method,
-        model=chosen.model or HarmonizeDwiRequest.model,
+        method=chosen.id,
         fitted=fitted or None,
         target=HarmonizeDwiRequest.target if of_scan or target is None else str(target),
         strength=strength,

@@ -16,8 +16,9 @@ from MRHarmonizationLib.core.local_tone import BIN_CENTRES, FEATURE_MM, FEATURES
 from MRHarmonizationLib.degradations.reference_look import look_landmarks
 from MRHarmonizationLib.inference.standardiser import LAYOUT, TASK
 from MRHarmonizationLib.training.contrast_loop import build_tone_grid
-from MRHarmonizationLib.training.contrast_recipe import CONTRAST, ContrastRecipe
+from MRHarmonizationLib.training.contrast_recipe import ContrastRecipe
 from MRHarmonizationLib.training.export import EXPORT_TOLERANCE, OPSET
+from MRHarmonizationLib.training.recipe import CONTRAST
 from MRHarmonizationLib.volumes.files import write_json_atomic
 
 #: Cells of the input must be multiples of this.

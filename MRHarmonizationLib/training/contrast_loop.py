@@ -21,6 +21,7 @@ from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.core.local_tone import FEATURES, detail_bands, local_features
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.models.tone_grid import ToneGrid, apply_to_bands
+from MRHarmonizationLib.training.checkpoint import load_checkpoint, save_checkpoint
 from MRHarmonizationLib.training.contrast_recipe import ContrastRecipe
 from MRHarmonizationLib.training.contrast_samples import (
     BOX_MM,
@@ -34,6 +35,7 @@ from MRHarmonizationLib.training.contrast_samples import (
 )
 from MRHarmonizationLib.training.loop import choose_device, update_average
 from MRHarmonizationLib.training.losses import charbonnier, gradient_difference
+from MRHarmonizationLib.training.optimiser import cosine_rate
 from MRHarmonizationLib.training.stream import OrderedStream, leave_with_parent
 from MRHarmonizationLib.volumes.files import write_json_atomic
 from MRHarmonizationLib.volumes.grid import Grid
@@ -70,19 +72,11 @@ class _State:
             "step": self.step,
             "best": self.best,
             "since_best": self.since_best,
-            "recipe": recipe.digest,
         }
-        temporary = path.with_suffix(".part")
-        torch.save(values, temporary)
-        temporary.replace(path)
+        save_checkpoint(path, recipe.digest, values)
 
     def load(self, path: Path, recipe: ContrastRecipe, device: torch.device) -> None:
-        values = torch.load(path, map_location=device, weights_only=True)
-        if values["recipe"] != recipe.digest:
-            raise InputError(
-                f"checkpoint {path.name} belongs to another version of recipe '{recipe.id}'",
-                "train into another folder with --out",
-            )
+        values = load_checkpoint(path, recipe.id, recipe.digest, device)
         self.network.load_state_dict(values["network"])
         self.average.load_state_dict(values["average"])
         self.optimiser.load_state_dict(values["optimiser"])
@@ -249,14 +243,6 @@ def _loss(
     return loss + o.tissue_weight * tissue_error(result, target, tissues)
 
 
-def _rate(step: int, recipe: ContrastRecipe) -> float:
-    o = recipe.optimisation
-    if step < o.warmup_steps:
-        return o.learning_rate * (step + 1) / o.warmup_steps
-    share = min((step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1), 1.0)
-    return o.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share)))
-
-
 def _run(
     state: _State,
     recipe: ContrastRecipe,
@@ -305,14 +291,15 @@ def _step(
     device: torch.device,
     picked: tuple[slice, ...],
 ) -> float:
+    o = recipe.optimisation
     for group in state.optimiser.param_groups:
-        group["lr"] = _rate(state.step, recipe)
+        group["lr"] = cosine_rate(state.step, o.steps, o.warmup_steps, o.learning_rate)
     for reduced in (True, False):
         result, target = _predict(state.network, sample, recipe, device, picked, reduced)
         loss = _loss(result, target, sample, recipe, picked)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimisation.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), o.gradient_clip)
         if torch.isfinite(norm):  # bfloat16 convolutions of very small images can fail on the CPU
             break
     state.optimiser.step()

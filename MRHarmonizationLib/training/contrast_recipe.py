@@ -13,10 +13,7 @@ from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.degradations.base import build_parameters
 from MRHarmonizationLib.degradations.reference_look import LOOKS
 from MRHarmonizationLib.training.contrast_samples import BOX
-
-RECIPES = Path(__file__).parent / "contrast_recipes"
-#: Name of the shipped recipe.
-CONTRAST = "contrast"
+from MRHarmonizationLib.training.recipe import CONTRAST, RESTORATION, read_recipe
 
 
 @dataclass(frozen=True)
@@ -132,19 +129,12 @@ def load_contrast_recipe(name_or_path: str | Path = CONTRAST) -> ContrastRecipe:
     Raises
     ------
     ParameterError
-        Unknown name, unreadable file, unknown or missing keys.
+        Unknown name, unreadable file, unknown or missing keys, another kind of recipe.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".json":
-        path = RECIPES / f"{name_or_path}.json"
-    try:
-        values = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ParameterError(
-            f"recipe '{name_or_path}' cannot be read ({error})", f"use '{CONTRAST}', or the path of a .json file"
-        ) from error
-    shaping = json.dumps({k: v for k, v in values.items() if k != "card"}, sort_keys=True)
-    values["digest"] = f"sha256:{hashlib.sha256(shaping.encode()).hexdigest()}"
+    values, digest = read_recipe(name_or_path)
+    values["digest"] = digest
+    if values.pop("kind", RESTORATION) != CONTRAST:
+        raise ParameterError(f"recipe '{name_or_path}' trains no standardiser", f"use '{CONTRAST}', or a file like it")
     for key in ("labels", "validation_labels", "contrasts", "held_out", "box"):
         if key in values:
             values[key] = tuple(values[key])

@@ -35,8 +35,6 @@ from MRHarmonizationLib.volumes.volume import Volume
 
 #: Voxels of the box in which a head is placed, at half the features' spacing.
 BOX, BOX_MM = (96, 112, 96), FEATURE_MM / 2
-#: Contrast in which every tissue has any brightness.
-ANY = "any"
 #: Tissues of the loss: FreeSurfer numbers whose mean is to be right.
 TISSUES = ("white", "grey", "fluid")
 #: Share of heads whose labels each get a gain of their own before the alteration, and its deviation (of the logarithm).
@@ -189,10 +187,10 @@ def draw_contrast_sample(rng: np.random.Generator, heads: Sequence[Head], drawin
     while True:
         head = heads[int(rng.integers(len(heads)))]
         contrast = head.contrast or str(rng.choice(list(drawing.contrasts)))
-        target, source, labels = place_head(rng, head, contrast, drawing.box)
+        target, source, labels = _place_head(rng, head, contrast, drawing.box)
         if float(np.mean(target > 0.1)) > 0.02:  # not all of it moved out of the box
             break
-    target, source, labels = spoil_head(rng, target, source, labels)
+    target, source, labels = _spoil_head(rng, target, source, labels)
     grid = Grid.from_parts(drawing.box, spacing_mm=(BOX_MM,) * 3)
     volume = Volume(source, grid)
     altered = source
@@ -201,8 +199,8 @@ def draw_contrast_sample(rng: np.random.Generator, heads: Sequence[Head], drawin
         if rng.random() < 0.5:
             other = heads[int(rng.integers(len(heads)))]
             if other.contrast in ("", contrast):
-                donor = Volume(place_head(rng, other, contrast, drawing.box)[0], grid)
-        families = draw_families(rng, drawing, labels is not None, donor is not None)
+                donor = Volume(_place_head(rng, other, contrast, drawing.box)[0], grid)
+        families = _draw_families(rng, drawing, labels is not None, donor is not None)
         strength = 1.0 if rng.random() < 0.6 else float(rng.uniform(0.3, 1.0))
         parameters = sample_kspace_contrast(rng, volume, labels, donor, families, strength)
         altered = apply_kspace_contrast(volume, parameters, labels).array
@@ -242,7 +240,7 @@ def _sample(image: np.ndarray, target: np.ndarray, labels: np.ndarray | None, co
     )
 
 
-def draw_families(rng: np.random.Generator, drawing: Drawing, labelled: bool, donated: bool) -> tuple[str, ...]:
+def _draw_families(rng: np.random.Generator, drawing: Drawing, labelled: bool, donated: bool) -> tuple[str, ...]:
     """Draw families as ``kspace_contrast`` does, without those held out."""
     possible = [
         name
@@ -256,7 +254,7 @@ def draw_families(rng: np.random.Generator, drawing: Drawing, labelled: bool, do
     return tuple(drawn) or ("bands",)
 
 
-def place_head(
+def _place_head(
     rng: np.random.Generator, head: Head, contrast: str, box: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return target, source and labels of a head, turned and stretched at random, in the box."""
@@ -288,8 +286,6 @@ def place_head(
 
 def _looks(rng: np.random.Generator, keys: Sequence[int], contrast: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the brightness of every tissue in the reference look, and with gains of its own or None."""
-    if contrast == ANY:
-        return rng.uniform(0.03, 1.0, len(keys)).astype(np.float32), None
     look = look_of_labels(contrast)
     means = np.empty(len(keys), np.float32)
     for n, key in enumerate(keys):
@@ -316,7 +312,7 @@ def _texture(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(noise / max(float(noise.std()), 1e-6) * rng.uniform(0.3, 1.5), np.float32)
 
 
-def spoil_head(
+def _spoil_head(
     rng: np.random.Generator, target: np.ndarray, source: np.ndarray, labels: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return both with what is not contrast and is to stay, and the labels of what is left.

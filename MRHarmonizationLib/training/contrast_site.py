@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError
+from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.degradations.reference_look import LOOKS
 from MRHarmonizationLib.inference.scan_folder import list_scans
@@ -99,7 +99,7 @@ def train_site(
     steps : int, optional
         800 by default, 2,500 from scratch; training stops earlier when it no longer helps.
     from_scratch : bool
-        Do not start from the shipped network. Contrasts that it does not know are always learned from scratch.
+        Do not start from an installed standardiser; where none knows the contrast, training starts from scratch anyway.
     progress : Progress, optional
     **options
         ``device``, ``workers``.
@@ -127,7 +127,7 @@ def train_site(
         card=_card(group, len(heads)),
         digest="",
     )
-    start = None if from_scratch or not known else _shipped_start(site, out)
+    start = None if from_scratch or not known else _installed_start(site, out)
     site = site.with_steps(steps or (SITE_STEPS if start is not None else SCRATCH_STEPS))
     best = train_contrast(site, Path(), out, heads, start, progress=progress.part(0.1, 1.0), **options)
     source: Mapping[str, Any] = {"files": f"{len(heads)} scans of reference group '{group.id}'", "licence": "private"}
@@ -157,12 +157,10 @@ def _heads(group: ReferenceGroup, cases: Path, progress: Progress) -> tuple[list
     return heads, tuple(warnings)
 
 
-def _shipped_start(recipe: ContrastRecipe, out: Path) -> Path | None:
+def _installed_start(recipe: ContrastRecipe, out: Path) -> Path | None:
     for card in list_models(TASK):
         if list(looks_of(card)) == list(recipe.contrasts):
             return start_of(verify(card), recipe, out)
-    if not list_models(TASK):
-        raise ModelNotFoundError("no standardiser is installed to start from", "add --from-scratch")
     return None
 
 

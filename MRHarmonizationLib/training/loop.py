@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from MRHarmonizationLib.core.errors import InputError, ParameterError
+from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.models import build_model
+from MRHarmonizationLib.training.checkpoint import load_checkpoint, save_checkpoint
 from MRHarmonizationLib.training.losses import charbonnier, gradient_difference, structural_dissimilarity
-from MRHarmonizationLib.training.optimiser import build_optimiser
+from MRHarmonizationLib.training.optimiser import build_optimiser, cosine_rate
 from MRHarmonizationLib.training.patches import SampleStream, draw_batch
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Sample
@@ -50,20 +51,12 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "best_gain_db": self.best_gain_db,
-            "recipe": recipe.digest,
         }
-        temporary = path.with_suffix(".part")
-        torch.save(values, temporary)
-        temporary.replace(path)
+        save_checkpoint(path, recipe.digest, values)
 
     def load(self, path: Path, recipe: Recipe, device: torch.device) -> None:
         """Read a checkpoint; refuse one of another recipe."""
-        values = torch.load(path, map_location=device, weights_only=True)
-        if values["recipe"] != recipe.digest:
-            raise InputError(
-                f"checkpoint {path.name} belongs to another version of recipe '{recipe.id}'",
-                "train into another folder with --out",
-            )
+        values = load_checkpoint(path, recipe.id, recipe.digest, device)
         self.network.load_state_dict(values["network"])
         self.average.load_state_dict(values["average"])
         self.optimiser.load_state_dict(values["optimiser"])
@@ -82,13 +75,10 @@ def choose_device(device: str) -> torch.device:
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Return the learning rate of a step: linear warm-up, then the decay of the recipe's schedule to 1 %."""
     o = recipe.optimisation
-    if step < o.warmup_steps:
-        return o.learning_rate * (step + 1) / o.warmup_steps
-    if o.schedule == "linear":
+    if o.schedule == "linear" and step >= o.warmup_steps:
         left = (o.steps - step) / max(o.decay_share * o.steps, 1.0)
         return o.learning_rate * min(max(left, 0.01), 1.0)
-    fraction = min((step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1), 1.0)
-    return o.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction)))
+    return cosine_rate(step, o.steps, o.warmup_steps, o.learning_rate)
 
 
 def loss_of(

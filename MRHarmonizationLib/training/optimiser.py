@@ -121,3 +121,11 @@ def build_optimiser(name: str, network: nn.Module, learning_rate: float, weight_
     chosen = {id(p) for p in kernels}
     others = [p for p in network.parameters() if id(p) not in chosen]
     return Muon(kernels, others, learning_rate, weight_decay=weight_decay)
+
+
+def cosine_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:
+    """Return the learning rate of a step: linear warm-up to the peak, then half a cosine down to 1 % of it."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    share = min((step - warmup_steps) / max(steps - warmup_steps, 1), 1.0)
+    return peak * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share)))

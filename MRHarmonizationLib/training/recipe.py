@@ -13,6 +13,8 @@ from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.degradations.base import build_parameters
 
 RECIPES = Path(__file__).parent / "recipes"
+#: Kinds of recipes: networks that restore scans, and those that standardise their contrast.
+RESTORATION, CONTRAST = "restoration", "contrast"
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,45 @@ class Recipe:
             raise ParameterError(f"recipe '{self.id}' trains and validates on {shared}", "split by subject")
 
 
-def list_recipes() -> list[str]:
-    """Return the names of the shipped recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.json"))
+def list_recipes(kind: str | None = RESTORATION) -> list[str]:
+    """Return the names of the shipped recipes of a kind; of all kinds for None."""
+    names = sorted(path.stem for path in RECIPES.glob("*.json"))
+    return [name for name in names if kind is None or recipe_kind(name) == kind]
+
+
+def recipe_kind(name_or_path: str | Path) -> str:
+    """Return what a recipe trains, :data:`RESTORATION` or :data:`CONTRAST`; raises as :func:`read_recipe` does."""
+    return str(read_recipe(name_or_path)[0].get("kind", RESTORATION))
+
+
+def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """Read a shipped recipe by name or any recipe by its path.
+
+    Returns
+    -------
+    values : dict
+        As the file holds them.
+    digest : str
+        ``sha256:<hex>`` of all of them but ``card``.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, unreadable file.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = RECIPES / f"{name_or_path}.json"
+    if not path.is_file():
+        shipped = ", ".join(list_recipes(None))
+        raise ParameterError(f"recipe '{name_or_path}' does not exist", f"shipped recipes: {shipped}; or a .json path")
+    text = path.read_bytes()
+    try:
+        values = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ParameterError(f"recipe '{path}' is not a JSON object: {error}", "correct the file") from error
+    shaping = json.dumps({k: v for k, v in values.items() if k != "card"}, sort_keys=True)
+    return values, f"sha256:{hashlib.sha256(shaping.encode()).hexdigest()}"
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -165,22 +203,12 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     Raises
     ------
     ParameterError
-        Unknown name, unreadable file, unknown or missing keys.
+        Unknown name, unreadable file, unknown or missing keys, another kind of recipe.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".json":
-        path = RECIPES / f"{name_or_path}.json"
-    if not path.is_file():
-        raise ParameterError(
-            f"recipe '{name_or_path}' does not exist", f"shipped recipes: {', '.join(list_recipes())}; or a .json path"
-        )
-    text = path.read_bytes()
-    try:
-        values = dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise ParameterError(f"recipe '{path}' is not a JSON object: {error}", "correct the file") from error
-    shaping = json.dumps({k: v for k, v in values.items() if k != "card"}, sort_keys=True)
-    values["digest"] = f"sha256:{hashlib.sha256(shaping.encode()).hexdigest()}"
+    values, digest = read_recipe(name_or_path)
+    values["digest"] = digest
+    if values.pop("kind", RESTORATION) != RESTORATION:
+        raise ParameterError(f"recipe '{name_or_path}' trains no restoration network", "use `mrharmonize train`")
     for key in ("sources", "validation"):
         values[key] = tuple(build_parameters(Source, s) for s in values.get(key, ()))
     values["optimisation"] = build_parameters(Optimisation, values.get("optimisation", {}))

@@ -123,10 +123,13 @@ def draw_anatomy(rng: np.random.Generator, anatomies: Sequence[Anatomy]) -> Anat
     return images[int(rng.integers(len(images)))]
 
 
-def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_object(
+    rng: np.random.Generator, anatomy: Anatomy, block: int, voxel_mm: float = 1.0, texture: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return a block of anatomy in random contrast, deformed, with lesions, and where the lesions are.
 
-    Both have the shape (block, block, block), at 1 mm; the image is float32, the mask of the lesions bool.
+    Both have the shape (block, block, block), at ``voxel_mm``; the image is float32, the mask of the lesions bool.
+    ``texture`` is a factor on the texture of label images.
     """
     from scipy.ndimage import map_coordinates
 
@@ -136,10 +139,10 @@ def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> tuple
     deformation = sample_deformation(rng, scale=scale, elastic_mm=float(rng.uniform(0, 4)), axes=axes)
     shape = (block if not flat else min(block, 24), block, block)
     centre = anatomy.centres[rng.integers(len(anatomy.centres))]
-    coordinates = block_coordinates(shape, centre, anatomy.spacing_kji_mm, deformation, axes)
+    coordinates = block_coordinates(shape, centre, anatomy.spacing_kji_mm, deformation, axes, voxel_mm)
     if anatomy.source.kind == "labels":
         labels = map_coordinates(anatomy.array, coordinates, order=0, mode="constant", cval=0)
-        image = render_label_image(labels, sample_label_image(rng, labels))
+        image = render_label_image(labels, sample_label_image(rng, labels, texture=texture))
         inside = np.isin(labels, BRAIN_LABELS)
     else:
         image = map_coordinates(anatomy.array, coordinates, order=3, prefilter=False, mode="constant", cval=0)
@@ -148,7 +151,7 @@ def draw_object(rng: np.random.Generator, anatomy: Anatomy, block: int) -> tuple
     lesions = np.zeros(shape, bool)
     if rng.random() < 0.5:
         healthy = image
-        image = apply_lesions(image, sample_lesions(rng, inside), (1.0, 1.0, 1.0))
+        image = apply_lesions(image, sample_lesions(rng, inside), (voxel_mm, voxel_mm, voxel_mm))
         lesions = np.abs(image - healthy) > LESION_EDGE * np.abs(healthy)
     if anatomy.source.kind == "image" and rng.random() < 0.7 and image.max() > image.min():
         image = apply_tone_curve(image, sample_tone_curve(rng, strength=0.5, monotone=rng.random() < 0.75))

@@ -1,7 +1,7 @@
 """Measure the cost of harmonising a diffusion scan: time against the number of volumes, memory, the headline scan.
 
     python Testing/benchmarks/harmonize_dwi.py --out harmonize_dwi.json
-    python Testing/benchmarks/harmonize_dwi.py --method network --model dwi-canonical
+    python Testing/benchmarks/harmonize_dwi.py --method nyul --noise none
 
 Every figure is taken in a process of its own. The scan is made up: an ellipsoid of smooth tissue in Rician noise. What
 is beside scan and result is the peak memory less that of a process that only holds both (input as int16, result as
@@ -61,7 +61,7 @@ def peak_bytes() -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def measure(shape: tuple[int, int, int], volumes: int, method: str, model: str, noise: str) -> dict[str, Any]:
+def measure(shape: tuple[int, int, int], volumes: int, method: str, noise: str) -> dict[str, Any]:
     """Harmonise one made-up scan in this process; with the method '-' only hold scan and result."""
     from MRHarmonizationLib.inference.harmonize_dwi import HarmonizeDwiRequest, harmonize_dwi
 
@@ -70,7 +70,7 @@ def measure(shape: tuple[int, int, int], volumes: int, method: str, model: str, 
     if method == "-":
         held = np.ones(scan.array.shape, np.float32)
         return {"seconds": 0.0, "peak_bytes": peak_bytes(), "held": int(held.nbytes)}
-    request = HarmonizeDwiRequest(method, model=model, noise=noise)
+    request = HarmonizeDwiRequest(method, noise=noise)
     done = harmonize_dwi(scan, request)
     return {
         "seconds": time.perf_counter() - start,
@@ -82,7 +82,7 @@ def measure(shape: tuple[int, int, int], volumes: int, method: str, model: str, 
 
 def in_a_process(shape: tuple[int, int, int], volumes: int, options: argparse.Namespace, method: str) -> dict[str, Any]:
     """Return what :func:`measure` gives in a fresh process."""
-    words = ["--one", ",".join(map(str, (*shape, volumes))), "--method", method, "--model", options.model]
+    words = ["--one", ",".join(map(str, (*shape, volumes))), "--method", method]
     command = [sys.executable, __file__, *words, "--noise", options.noise]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -115,14 +115,13 @@ def main() -> None:
     """Run and print; exit status 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="b0_histogram")
-    parser.add_argument("--model", default="dwi-canonical")
     parser.add_argument("--noise", default="auto")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         k, j, i, volumes = map(int, options.one.split(","))
-        print(json.dumps(measure((k, j, i), volumes, options.method, options.model, options.noise)))
+        print(json.dumps(measure((k, j, i), volumes, options.method, options.noise)))
         return
     print(f"{platform.machine()}, {os.cpu_count()} processors, method {options.method}, noise {options.noise}")
     print(f"growth with the number of volumes, {' x '.join(map(str, SMALL_SHAPE[::-1]))} voxels:", flush=True)

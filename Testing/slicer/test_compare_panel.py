@@ -29,7 +29,10 @@ def table_texts(panel: Any) -> list[list[str]]:
     return [[cell.text() if cell is not None else "" for cell in row] for row in cells]
 
 
-def test_empty_scene(host: Any, panel: Any):
+def test_empty_scene(host: Any, compare_panel: Any):
+    panel = compare_panel
+    host.slicer.app.layoutManager().setLayout(FOUR_UP)  # whatever was shown before
+    panel.enter()
     ui = panel.ui
     assert not ui.applyButton.enabled
     assert "select a volume before and one after" in ui.applyButton.toolTip

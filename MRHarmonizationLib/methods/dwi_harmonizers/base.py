@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -73,12 +74,13 @@ class GainOperator:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedDwiHarmonizer:
+class FittedDwiHarmonizer(ABC):
     """A harmoniser whose state is fixed: numbers, strings, tuples of numbers, and arrays for large maps."""
 
     #: Name in the registry; set when the class is registered.
     method: ClassVar[str] = ""
 
+    @abstractmethod
     def prepare(self, dwi: DwiVolume, mask: np.ndarray) -> DwiOperator:
         """Measure a scan and return what is to be done to its volumes.
 
@@ -94,7 +96,6 @@ class FittedDwiHarmonizer:
         InputError
             The scan cannot be measured.
         """
-        raise NotImplementedError
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state that is arrays."""

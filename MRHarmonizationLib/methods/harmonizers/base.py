@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -25,7 +26,7 @@ F = TypeVar("F", bound="FittedHarmonizer")
 
 
 @dataclass(frozen=True)
-class FittedHarmonizer:
+class FittedHarmonizer(ABC):
     """A harmoniser whose state is fixed: plain numbers in a frozen dataclass, fit for JSON and for pickling.
 
     Subclasses hold their state as fields (numbers, strings, tuples of numbers) and say how to map an array.
@@ -34,9 +35,9 @@ class FittedHarmonizer:
     #: Name in the registry; set when the class is registered.
     method: ClassVar[str] = ""
 
+    @abstractmethod
     def map_array(self, volume: Volume, mask: np.ndarray | None) -> np.ndarray:
         """Return the new values, shape (K, J, I), any real type; the volume is not changed."""
-        raise NotImplementedError
 
     def apply(self, volume: Volume, mask: np.ndarray | None = None) -> Volume:
         """Harmonise a scan.

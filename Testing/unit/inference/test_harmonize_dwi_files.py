@@ -156,7 +156,6 @@ def test_fitting_from_own_scans(run: Run, scan_file: Path, tmp_path: Path):
         (["--fitted", "nowhere.json"], 3, "nowhere.json"),
         (["--mask", "nowhere.nrrd"], 3, "nowhere.nrrd"),
         (["--keep-residual", "r.nii.gz"], 5, ".nrrd"),
-        (["--method", "network", "--model", "moon"], 4, "moon"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

@@ -134,11 +134,8 @@ def test_command_says_what_the_job_says(scan: DwiVolume):
         "s.nii o.nii --method global_scaling --strength 0.5 --noise floor --target canonical --spacing 2.0,2.0,2.5 "
         "--mask m --residual r.nrrd --report p --jsonl"
     )
-    network = replace(job, request=HarmonizeDwiRequest(method="network", spacing_mm="target"))
-    said = " ".join(harmonize_dwi_command(network, paths))
-    assert "--method network" in said
-    assert "--model dwi-canonical" in said
+    fitted = replace(job, request=HarmonizeDwiRequest(method="nyul", fitted="f.json", spacing_mm="target"))
+    said = " ".join(harmonize_dwi_command(fitted, paths))
+    assert "--fitted f.json" in said
     assert "--spacing target" in said
     assert "--target canonical" not in said
-    fitted = replace(job, request=HarmonizeDwiRequest(method="nyul", fitted="f.json"))
-    assert "--fitted f.json" in " ".join(harmonize_dwi_command(fitted, paths))

@@ -1,0 +1,174 @@
+"""Training samples of the adjustable restorer: a sharp image, its blurred and its noisy version, all on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MRHarmonizationLib.core.image_quality import estimate_noise_map, estimate_resolution
+from MRHarmonizationLib.degradations.noise_blur import (
+    NoiseBlurParameters,
+    add_noise,
+    blur,
+    noise_deviation,
+    sample_noise_blur,
+)
+from MRHarmonizationLib.inference.restore_input import restore_channels
+from MRHarmonizationLib.inference.preparation import plane_stacks
+from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy, draw_object, jittered_scale
+
+#: Range of voxel sizes in mm.
+VOXEL_MM = (0.8, 1.35)
+#: Share of label and image blocks that get thick slices, and how many voxels are averaged into one.
+THICK_SHARE, THICKNESS = 0.35, (2, 6)
+#: Share of samples whose air is set to zero, as scanners and brain extraction do, and the level that counts as air.
+MASKED_SHARE, AIR = 0.2, 0.04
+#: Share of samples that are described by the estimates rather than the truth, and the error of the latter (of the log).
+ESTIMATED_SHARE, NOISE_JITTER, RESOLUTION_JITTER = 0.6, 0.12, 0.06
+#: Fewest slices of a sample.
+FEWEST_SLICES = 5
+#: Factor on the texture of label images: less of it than noise-free scans would be learned as noise.
+TEXTURE = 0.6
+
+
+@dataclass(frozen=True)
+class RestoreSample:
+    """One simulated scan, slices first, normalised by its own percentiles.
+
+    Attributes
+    ----------
+    image, blurred, sharp : ndarray, shape (S, A, B), float16
+        Scan, the same without noise, the same without noise and blur.
+    noise : ndarray, shape (S, A, B), float16
+        Deviation of the noise that the network is told.
+    resolution : float
+        Resolution in voxels that the network is told.
+    stack_axes : tuple of int
+        Axes along which planes may be stacked.
+    lesions : ndarray, shape (S, A, B), bool
+    """
+
+    image: np.ndarray
+    blurred: np.ndarray
+    sharp: np.ndarray
+    noise: np.ndarray
+    resolution: float
+    stack_axes: tuple[int, ...]
+    lesions: np.ndarray
+
+
+def draw_restore_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: int) -> RestoreSample:
+    """Draw one training sample; a function of the generator's state.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    anatomies : sequence of Anatomy
+    block : int
+        Edge in voxels.
+    """
+    while True:
+        anatomy = draw_anatomy(rng, anatomies)
+        truth, lesions = draw_object(rng, anatomy, block, float(rng.uniform(*VOXEL_MM)), TEXTURE)
+        if np.percentile(truth, 90) > np.percentile(truth, 5):  # not a block of air
+            break
+    flat = anatomy.source.in_plane_only
+    thick = flat or rng.random() < THICK_SHARE
+    if thick:
+        count = 3 if flat else min(int(rng.integers(THICKNESS[0], THICKNESS[1] + 1)), block // FEWEST_SLICES)
+        truth, lesions = _averaged(truth, count), _averaged(lesions.astype(np.float32), count) > 0.25
+    flips = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in range(3))
+    truth, lesions = np.ascontiguousarray(truth[flips]), np.ascontiguousarray(lesions[flips])
+    parameters = sample_noise_blur(rng, (1, 2) if thick else (0, 1, 2))
+    masked = truth <= AIR * float(np.percentile(truth, 99)) if rng.random() < MASKED_SHARE else None
+    return degraded_sample(rng, truth, lesions, parameters, (0,) if thick else (0, 1, 2), masked)
+
+
+def degraded_sample(
+    rng: np.random.Generator | None,
+    truth: np.ndarray,
+    lesions: np.ndarray,
+    parameters: NoiseBlurParameters,
+    stack_axes: tuple[int, ...],
+    masked: np.ndarray | None = None,
+) -> RestoreSample:
+    """Return the sample of a sharp image and its degradation.
+
+    Parameters
+    ----------
+    rng : numpy Generator or None
+        Jitters the normalisation and what the network is told; None tells it the estimates.
+    truth : ndarray, shape (S, A, B), float32
+        Not negative.
+    lesions : bool ndarray, same shape
+    parameters : NoiseBlurParameters
+    stack_axes : tuple of int
+    masked : bool ndarray, same shape, optional
+        Voxels set to zero everywhere.
+    """
+    span = float(np.ptp(np.percentile(truth, (0.5, 99.5)))) or 1.0
+    blurred = np.maximum(blur(truth, parameters.resolution_voxels, parameters.profile, parameters.taper), 0.0)
+    deviation = noise_deviation(truth.shape, 0.01 * parameters.noise_percent * span, parameters.gain)
+    image = add_noise(blurred, deviation, parameters) if parameters.noise_percent > 0 else blurred
+    if masked is not None:
+        truth, blurred, image = (np.where(masked, np.float32(0), part) for part in (truth, blurred, image))
+    generator = rng or np.random.default_rng(0)
+    scale = jittered_scale(generator, image)
+    image, blurred, truth = (scale.normalise(part) for part in (image, blurred, truth))
+    planes = [max(parameters.resolution_voxels[axis], 1.0) for axis in (1, 2)]
+    if rng is None or rng.random() < ESTIMATED_SHARE:
+        found = estimate_noise_map(image)
+        told_noise, told_resolution = found.local, estimate_resolution(image, found.sigma)
+    else:
+        told_noise = deviation / np.float32(scale.scale) * np.float32(np.exp(rng.normal(0.0, NOISE_JITTER)))
+        told_resolution = float(np.sqrt(planes[0] * planes[1]) * np.exp(rng.normal(0.0, RESOLUTION_JITTER)))
+    half = np.float16
+    return RestoreSample(
+        image.astype(half),
+        blurred.astype(half),
+        truth.astype(half),
+        told_noise.astype(half),
+        max(told_resolution, 1.0),
+        stack_axes,
+        lesions,
+    )
+
+
+def cut_restore_patch(
+    rng: np.random.Generator, sample: RestoreSample, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut one patch.
+
+    Returns
+    -------
+    inputs, target, weight : ndarray, float32
+        (planes + 2, patch, patch); (2, patch, patch): blurred and sharp truth; (1, patch, patch).
+    """
+    size, planes = recipe.optimisation.patch, recipe.planes
+    axis = int(rng.choice(sample.stack_axes))
+    index = int(rng.integers(sample.image.shape[axis]))
+    shape = [n for a, n in enumerate(sample.image.shape) if a != axis]
+    start = [int(rng.integers(n - size + 1)) for n in shape]
+    window = tuple(slice(s, s + size) for s in start)
+
+    def plane(array: np.ndarray) -> np.ndarray:
+        return np.asarray(np.take(array, index, axis)[window], np.float32)
+
+    cut = np.moveaxis(sample.image, axis, 2)[window]
+    stack = plane_stacks(cut, 2, [index], planes)[0]
+    inputs = np.concatenate([stack, restore_channels(plane(sample.noise), sample.resolution)])
+    target = np.stack([plane(sample.blurred), plane(sample.sharp)])
+    weight = np.where(plane(sample.lesions) > 0, recipe.optimisation.lesion_weight, 1.0).astype(np.float32)[None]
+    if rng.random() < 0.5:
+        inputs, target, weight = (np.swapaxes(part, 1, 2) for part in (inputs, target, weight))
+    flips = tuple(1 + a for a in range(2) if rng.random() < 0.5)
+    return np.flip(inputs, flips), np.flip(target, flips), np.flip(weight, flips)
+
+
+def _averaged(array: np.ndarray, count: int) -> np.ndarray:
+    """Return means of ``count`` slices each."""
+    whole = array.shape[0] // count * count
+    return np.asarray(array[:whole].reshape(-1, count, *array.shape[1:]).mean(axis=1), array.dtype)
