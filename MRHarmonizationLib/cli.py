@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_probe, cli_train
+from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_pairs, cli_probe, cli_restore, cli_train
 from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, report_failure
 from MRHarmonizationLib.cli_train import data_folder
 from MRHarmonizationLib.core.errors import ParameterError
@@ -318,8 +318,10 @@ def evaluate(
 
 
 cli_train.register(app, EPILOG)
+cli_pairs.register(app, EPILOG)
 cli_probe.register(app, EPILOG)
 cli_harmonize.register(app, EPILOG)
+cli_restore.register(app, EPILOG)
 cli_dwi.register(app, EPILOG)
 
 

@@ -48,6 +48,12 @@ def train(
     scratch: Annotated[
         bool, typer.Option("--from-scratch", help="contrast: do not start from an installed standardiser.")
     ] = False,
+    contrast: Annotated[
+        str | None, typer.Option(metavar="t1|t2|flair", help="lohires…: contrast of the model, t1 by default.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Learn from your own scans, made ready by `prepare-pairs`.")
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that simulate scans.")] = 1,
@@ -59,42 +65,80 @@ def train(
 ) -> None:
     """Train a recipe; needs the extra "torch".
 
-    `train contrast --reference GROUP --cases DIR` teaches a standardiser the look of your own reference group.
+    `train contrast --reference GROUP --cases DIR` teaches a standardiser the look of your own reference group;
+    `train lohiresgan --contrast t2 --pairs DIR` teaches a network your own pairs of low- and high-field scans.
     """
     with door(jsonl, debug) as session:
         checkpoint = out / "checkpoint.pt"
         if checkpoint.exists() and not resume:
             raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
-        from MRHarmonizationLib.training.recipe import CONTRAST, recipe_kind
+        from MRHarmonizationLib.training.recipe import CONTRAST, DIFFUSION, recipe_kind
 
         notes: tuple[str, ...] = ()
-        if recipe_kind(recipe) == CONTRAST:
+        kind = recipe_kind(recipe)
+        if kind == CONTRAST:
+            if contrast is not None or pairs is not None:
+                raise ParameterError(f"recipe '{recipe}' takes no pairs", "use --reference and --cases")
             paths, model, notes = _contrast(
                 recipe, out, data, reference, cases, scratch, device, steps, workers, session.progress
             )
+        elif kind == DIFFUSION:
+            given = (reference, cases, contrast, pairs)
+            if scratch or any(value is not None for value in given):
+                raise ParameterError(f"recipe '{recipe}' learns from label maps alone", "leave the other options out")
+            paths, model = _diffusion(recipe, out, data, device, steps, workers, session.progress)
         else:
             if reference is not None or cases is not None or scratch:
                 raise ParameterError(
                     f"recipe '{recipe}' takes no reference group", "use --reference and --cases with `train contrast`"
                 )
-            paths, model = _restoration(recipe, out, data, device, steps, workers, session.progress)
+            paths, model = _restoration(recipe, out, data, contrast, pairs, device, steps, workers, session.progress)
         texts = {name: str(path) for name, path in paths.items()}
         lines = [*(f"note: {note}" for note in notes), *(f"{name}: {path}" for name, path in texts.items())]
         session.result(texts | {"recipe": model, "notes": list(notes)}, lines)
 
 
 def _restoration(
-    recipe: str, out: Path, data: Path | None, device: str, steps: int | None, workers: int, progress: Progress
+    recipe: str,
+    out: Path,
+    data: Path | None,
+    contrast: str | None,
+    pairs: Path | None,
+    device: str,
+    steps: int | None,
+    workers: int,
+    progress: Progress,
 ) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.pair_manifest import with_pairs
     from MRHarmonizationLib.training.recipe import load_recipe
 
-    plan = load_recipe(recipe)
-    scans = data_folder(data)
+    plan = load_recipe(recipe, contrast)
+    if pairs is not None:
+        plan, scans = with_pairs(plan, pairs), pairs
+    else:
+        scans = data_folder(data)
     from MRHarmonizationLib.training.export import publish
     from MRHarmonizationLib.training.loop import train as run_training
 
     best = run_training(plan, scans, out, device, steps, workers, progress)
     weights, card = publish(plan, best, out)
+    return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
+
+
+def _diffusion(
+    recipe: str, out: Path, data: Path | None, device: str, steps: int | None, workers: int, progress: Progress
+) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.dwi_recipe import load_dwi_recipe
+
+    plan = load_dwi_recipe(recipe)
+    if steps is not None:
+        plan = plan.with_steps(steps)
+    scans = data_folder(data)
+    from MRHarmonizationLib.training.dwi_export import publish_dwi
+    from MRHarmonizationLib.training.dwi_loop import train_dwi
+
+    best, tone = train_dwi(plan, scans, out, device, workers, progress)
+    weights, card = publish_dwi(plan, best, tone, out)
     return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
 
 

@@ -16,6 +16,8 @@ from MRHarmonizationLib.inference.curves import Curve, Series
 from MRHarmonizationLib.inference.harmonize import HarmonizeRequest
 from MRHarmonizationLib.inference.harmonize_files import harmonize_file
 from MRHarmonizationLib.inference.provenance import Provenance, write_sidecar
+from MRHarmonizationLib.inference.restore import RestoreRequest
+from MRHarmonizationLib.inference.restore_files import restore_file
 from MRHarmonizationLib.inference.strength import apply_strength
 from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
@@ -135,6 +137,23 @@ def standardise(process: FakeProcess) -> dict[str, Any]:
     return {"warnings": list(done.result.warnings), "provenance": done.result.provenance.to_dict()}
 
 
+def restore_tiny(process: FakeProcess) -> dict[str, Any]:
+    """Do what the command line would, here and now: the network of the tests is tiny."""
+
+    def level(name: str) -> float | None:
+        return float(process.option(name)) if process.option(name) else None
+
+    request = RestoreRequest(
+        denoise=float(process.option("--denoise")),
+        sharpen=float(process.option("--sharpen")),
+        noise_level=level("--noise-level"),
+        blur_level=level("--blur-level"),
+        model=process.option("--model"),
+    )
+    done = restore_file(process.command[4], process.command[5], request, process.option("--residual") or None)
+    return {"warnings": list(done.result.warnings), "provenance": done.result.provenance.to_dict()}
+
+
 def compare_simply(process: FakeProcess) -> dict[str, Any]:
     """Write what the command line would, by its formats: a few measurements, two curves, maps of what is asked for."""
     before, after = (read_volume(path) for path in process.command[4:6])
@@ -232,4 +251,5 @@ ANSWERS = {
     "harmonize": standardise,
     "enhance": enhance_simply,
     "harmonize-dwi": harmonize_dwi_simply,
+    "restore": restore_tiny,
 }

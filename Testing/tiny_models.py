@@ -15,7 +15,9 @@ FEATURES = 4
 STRIDE = 4
 
 
-def onnx_bytes(layout: str, seed: int = 0, gain: float = 0.05) -> bytes:
+def onnx_bytes(
+    layout: str, seed: int = 0, gain: float = 0.05, told: int = CONDITIONING_CHANNELS, outputs: int = 1
+) -> bytes:
     """Return an ONNX network with a strided and a transposed convolution: it needs sizes of a multiple of 4.
 
     Its output reaches 12 voxels around each of its inputs at most and depends on every channel.
@@ -24,7 +26,7 @@ def onnx_bytes(layout: str, seed: int = 0, gain: float = 0.05) -> bytes:
 
     dimensions = 3 if layout == "volume-3d" else 2
     rng = np.random.default_rng(seed)
-    channels = IMAGE_CHANNELS[layout] + CONDITIONING_CHANNELS
+    channels = IMAGE_CHANNELS[layout] + told
     ones = [1] * dimensions
 
     def weights(name: str, *shape: int) -> Any:
@@ -37,7 +39,7 @@ def onnx_bytes(layout: str, seed: int = 0, gain: float = 0.05) -> bytes:
         weights("w2", FEATURES, FEATURES, *[STRIDE] * dimensions),
         weights("w3", FEATURES, FEATURES, *kernel),
         weights("w4", FEATURES, FEATURES, *[STRIDE] * dimensions),
-        weights("w5", 1, FEATURES, *kernel),
+        weights("w5", outputs, FEATURES, *kernel),
         numpy_helper.from_array(np.float32(gain), "gain"),
     ]
     same = {"kernel_shape": kernel, "pads": ones * 2}
@@ -59,7 +61,7 @@ def onnx_bytes(layout: str, seed: int = 0, gain: float = 0.05) -> bytes:
         nodes,
         "tiny",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", channels, *sizes])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", 1, *sizes])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", outputs, *sizes])],
         initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -110,6 +112,19 @@ def write_tiny_model(folder: Path, model_id: str = "tiny", layout: str = "planes
     """Write network and card into ``folder`` and return the path of the card."""
     content = onnx_bytes(layout)
     card = card_dict(content, model_id, layout, **changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / card["file"]).write_bytes(content)
+    path = folder / f"{model_id}.json"
+    path.write_text(json.dumps(card, indent=2), encoding="utf-8")
+    return path
+
+
+def write_tiny_restorer(folder: Path, model_id: str = "restore-any", **changes: Any) -> Path:
+    """Write a network that splits planes into noise and detail, and its card; return the path of the card."""
+    content = onnx_bytes("planes-2.5d", told=2, outputs=2)
+    contract = {"channels": ["image", "noise_deviation", "resolution"], **changes.pop("input", {})}
+    output = {"residual": True, "channels": ["noise", "detail"]}
+    card = card_dict(content, model_id, input=contract, task="restore", output=output, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / card["file"]).write_bytes(content)
     path = folder / f"{model_id}.json"

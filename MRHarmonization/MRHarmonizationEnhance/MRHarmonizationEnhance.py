@@ -37,6 +37,7 @@ findLibrary(__file__)
 from MRHarmonizationLib.core.errors import MRHarmonizationError  # noqa: E402
 from MRHarmonizationLib.inference.enhance import OUTPUT_SPACING_RANGE_MM  # noqa: E402
 from MRHarmonizationLib.inference.harmonize import NEAREST  # noqa: E402
+from MRHarmonizationLib.inference.restore import DEFAULT_DENOISE, DEFAULT_SHARPEN  # noqa: E402
 from MRHarmonizationLib.samples import LOW_FIELD_SCAN, REFERENCE  # noqa: E402
 from MRHarmonizationLib.slicer_adapter import layouts, records, results, sample_data, texts  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.choices import Backend, Device, Mode, Planes  # noqa: E402
@@ -46,6 +47,7 @@ from MRHarmonizationLib.slicer_adapter.enhance_logic import EnhanceOperations  #
 from MRHarmonizationLib.slicer_adapter.enhance_modes import EnhanceMode, StandardiseMode, mode_of, show_widgets  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.jobs import SUCCEEDED  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.readiness import first_scan  # noqa: E402
+from MRHarmonizationLib.slicer_adapter.restore_mode import RestoreMode  # noqa: E402
 from MRHarmonizationLib.slicer_adapter.run_control import RunControl  # noqa: E402
 
 BLEND_DELAY_MS = 200
@@ -59,9 +61,9 @@ class MRHarmonizationEnhance(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The MRHarmonization contributors"]
         self.parent.helpText = _(
-            "Enhances low-field, thick-slice and noisy head scans to 1 mm isotropic volumes, or gives a scan the "
-            "contrast of a reference group, with the proof beside the result: before and after side by side, "
-            "measurements, exact undo. Not for diagnostic use."
+            "Enhances low-field, thick-slice and noisy head scans to 1 mm isotropic volumes, gives a scan the "
+            "contrast of a reference group, or denoises and sharpens it as much as you say, with the proof beside the "
+            "result: before and after side by side, measurements, exact undo. Not for diagnostic use."
         )
         self.parent.acknowledgementText = _("Licence: Apache 2.0. The model cards say what each model was trained on.")
         slicer.app.connect("startupCompleted()", onStartupCompleted)
@@ -78,11 +80,15 @@ class MRHarmonizationEnhanceParameterNode:
     """What the user has chosen; saved with the scene.
 
     inputVolume, outputVolume, referenceVolume - scan, result, better scan to hold the result against.
-    mode - whether scans are enhanced or their contrast is standardised; the members below belong to one or both.
+    mode - whether scans are enhanced, standardised, or denoised and sharpened; members below belong to one or more.
     model - id of a model card; empty: the first one.
     harmonizer, referenceGroup - method (':' and its network) that standardises; id or file of the wanted contrast.
     maskNode, segmentID - where intensities are measured; no mask: inside the object; no segment: all of the mask.
     strength - share of the change that is applied.
+    denoise, sharpen - shares of the noise taken away and of the missing detail given back.
+    noiseLevel, blurLevel - noise in % of the intensity range, resolution in pixels; 0: estimated.
+    preview - show the current slice denoised and sharpened.
+    restorer - id of the model card that denoises; empty: the first one.
     outputSpacingMm - isotropic voxel size of the result; 0: the model's own.
     keepResidual - keep what undoes the change exactly.
     """
@@ -98,6 +104,12 @@ class MRHarmonizationEnhanceParameterNode:
     maskNode: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, None]  # noqa: UP007
     segmentID: str = ""
     strength: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
+    denoise: Annotated[float, WithinRange(0.0, 1.0)] = DEFAULT_DENOISE
+    sharpen: Annotated[float, WithinRange(0.0, 1.0)] = DEFAULT_SHARPEN
+    noiseLevel: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    blurLevel: Annotated[float, WithinRange(0.0, 4.0)] = 0.0
+    preview: bool = False
+    restorer: str = ""
     device: Device = Device.AUTO
     backend: Backend = Backend.AUTO
     keepResidual: bool = True
@@ -128,6 +140,7 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.modes = {
             Mode.ENHANCE: EnhanceMode(self.ui, _, self.logic, self.run, self.onChosen),
             Mode.STANDARDISE: StandardiseMode(self.ui, _, self.logic, self.onChosen),
+            Mode.RESTORE: RestoreMode(self.ui, _, self.logic, self.run),
         }
         self._blendTimer = qt.QTimer()
         self._blendTimer.setSingleShot(True)
@@ -151,6 +164,7 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def cleanup(self):
         self.run.cancel()
+        self.hideModes()
         self._blendTimer.stop()
         self.comparison.close()
         if slicer.app.layoutManager() is not None:
@@ -168,11 +182,13 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.initializeParameterNode()
 
     def exit(self):
+        self.hideModes()
         self.comparison.view.rock(False)
         self.comparison.update()
 
     def onSceneStartClose(self, caller, event):
         self.run.cancel()
+        self.hideModes()
         self.comparison.close()
         self.logic.forget()
         self.setParameterNode(None)
@@ -224,6 +240,7 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
             self._blendTimer.start()
         if mode is not modeBefore:
             self.run.say("")
+            self.modes[modeBefore].hide()
         self.comparison.set_result(result, parameters.referenceVolume, parameters.planes.value)
         self.updatePanel()
 
@@ -295,6 +312,11 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     # What the panel says
 
+    def hideModes(self):
+        """Take back what the tasks show outside of the panel."""
+        for mode in self.modes.values():
+            mode.hide()
+
     def chosenModel(self):
         """The card of the chosen model; None where there is no model at all."""
         return self.modes[Mode.ENHANCE].card(self._parameterNode)
@@ -325,9 +347,9 @@ class MRHarmonizationEnhanceWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
 
 class MRHarmonizationEnhanceLogic(ScriptedLoadableModuleLogic, EnhanceOperations):
-    """Enhance volumes and standardise their contrast from Python, with or without the panel.
+    """Enhance volumes, standardise their contrast, denoise and sharpen them from Python, with or without the panel.
 
-    ``process`` and ``standardise`` wait for the result; the other methods are those of ``EnhanceOperations``.
+    ``process``, ``standardise`` and ``restore`` wait for the result; all else is described in ``EnhanceOperations``.
 
     Example::
 

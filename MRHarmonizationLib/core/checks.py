@@ -10,7 +10,7 @@ from MRHarmonizationLib.core.errors import InputError
 MINIMUM_SIZE = 2
 
 
-def check_volume_array(array: np.ndarray, name: str = "image") -> None:
+def check_volume_array(array: np.ndarray, name: str = "image", single_slice: bool = False) -> None:
     """Refuse arrays that no image operation can use.
 
     Parameters
@@ -19,6 +19,8 @@ def check_volume_array(array: np.ndarray, name: str = "image") -> None:
         Candidate image.
     name : str
         How the image is called in the message.
+    single_slice : bool
+        Whether one axis may have a single voxel.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def check_volume_array(array: np.ndarray, name: str = "image") -> None:
         )
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has values of type {array.dtype}; expected real numbers", "use the magnitude image")
-    if array.size == 0 or min(array.shape) < MINIMUM_SIZE:
+    if array.size == 0 or sorted(array.shape)[1 if single_slice else 0] < MINIMUM_SIZE:
         columns, rows, slices = array.shape[::-1]
         raise InputError(
             f"{name} has {columns} x {rows} x {slices} voxels; at least {MINIMUM_SIZE} along each axis are needed",

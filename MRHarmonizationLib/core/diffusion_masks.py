@@ -16,12 +16,17 @@ FLUID_MD, FLUID_FA = 2.0e-3, 0.3
 TISSUES = ("white matter", "grey matter", "fluid", "brain")
 #: Side of the in-plane median filter, and voxels taken off and put back to cut the scalp from the brain.
 _MEDIAN, _OPENING = 3, 2
+#: How often a threshold is found again, and by which share it may fall and count as settled.
+_MOST_THRESHOLDS, _SETTLED = 8, 0.01
 #: Slices beyond this distance in voxels are no neighbours for opening where a scan has fewer than so many.
 _FEW_SLICES = 5
 
 
 def brain_mask(b0: np.ndarray) -> np.ndarray:
     """Return the brain of an unweighted image: Otsu, opened by two voxels, largest component, holes filled.
+
+    The threshold is found again and again, each time with everything brighter than the middle of the object taken for
+    equal: else it falls between tissue and fluid where fluid is bright and tissue is shaded.
 
     Parameters
     ----------
@@ -49,7 +54,13 @@ def brain_mask(b0: np.ndarray) -> np.ndarray:
     top = float(np.percentile(image, 99.0))
     if not top > float(image.min()):
         raise InputError(f"the unweighted image shows no object (99 % of it is {top:g})", "give a mask of the brain")
-    mask = image > float(threshold_otsu(np.minimum(image, top)))
+    threshold = float(threshold_otsu(np.minimum(image, top)))
+    for _ in range(_MOST_THRESHOLDS):
+        former, middle = threshold, float(np.median(image[image > threshold]))
+        threshold = float(threshold_otsu(np.minimum(image, middle)))
+        if threshold > (1.0 - _SETTLED) * former:
+            break
+    mask = image > threshold
     flat = ndimage.generate_binary_structure(3, 1)
     if image.shape[0] < _FEW_SLICES:
         flat[0], flat[2] = False, False

@@ -18,12 +18,16 @@ SECOND_DIFFERENCE_GAIN = 6.0
 SIGMA_PER_MEAN = float(np.sqrt(np.pi / 2.0))
 #: Steps of the differences in voxels: scans that were interpolated to twice their matrix show no noise at step 1.
 STEPS = (1, 2)
+#: How much more the wider step must show to count: structure is always stronger there.
+WIDE_EXCESS = 1.6
 #: Gaussian standard deviations in voxels: of the windows that are compared, and of the map.
 WINDOW_SIGMA, MAP_SIGMA = 2.5, 6.0
 #: Share of the windows that hold little structure, and how far its quantile lies below the mean of pure noise.
 QUIET_SHARE, QUIET_FACTOR = 0.2, 0.88
 #: Share of the intensity range above which a smoothed image counts as inside of the object.
 INSIDE = 0.12
+#: Planes to either side that the map of a plane depends on.
+MAP_REACH = 3
 #: Limits of the map over the estimate.
 MAP_LIMITS = (0.4, 2.5)
 #: Frequencies over Nyquist used for the resolution, and the bins between them.
@@ -34,38 +38,40 @@ ANATOMY_SLOPE = 3.0
 ABOVE_NOISE, FEWEST_BINS = 2.0, 4
 #: Resolution returned where noise hides all, and the coarsest.
 UNKNOWN_RESOLUTION, COARSEST_RESOLUTION = 1.5, 4.0
-#: Slices that the spectrum is averaged over at most.
-SPECTRUM_SLICES = 24
+#: Planes, evenly spread, that an estimate is made from at most.
+MOST_PLANES = 24
+#: Smallest edge of a plane in voxels.
+SMALLEST_PLANE = 16
 
 
-@dataclass(frozen=True, eq=False)
-class NoiseMap:
+@dataclass(frozen=True)
+class NoiseLevel:
     """How strong the noise is.
 
     Attributes
     ----------
     sigma : float
-        In image units, inside the object.
-    local : ndarray, shape (S, A, B), float32
-        The same for every voxel, smooth.
+        Standard deviation inside the object, image units.
+    step : int
+        Distance in voxels of the differences that showed it.
     """
 
     sigma: float
-    local: np.ndarray
+    step: int
 
 
-def estimate_noise_map(image: np.ndarray) -> NoiseMap:
-    """Estimate the noise of planes and how it varies over them.
+def estimate_noise(image: np.ndarray) -> NoiseLevel:
+    """Estimate the noise of planes.
 
     Parameters
     ----------
     image : ndarray, shape (S, A, B), float32
-        Planes (A, B); neither of their axes shorter than 8 voxels.
+        Planes (A, B); neither of their axes shorter than :data:`SMALLEST_PLANE` voxels.
 
     Returns
     -------
-    NoiseMap
-        Zero where every window is free of noise.
+    NoiseLevel
+        Of sigma 0 where most windows are free of noise.
 
     Raises
     ------
@@ -79,22 +85,44 @@ def estimate_noise_map(image: np.ndarray) -> NoiseMap:
     """
     from scipy.ndimage import gaussian_filter
 
-    if image.ndim != 3 or min(image.shape[1:]) < 8:
-        raise InputError(f"planes of {image.shape[1:]} voxels", "give an image of at least 8 voxels along each axis")
-    array = np.asarray(image, np.float32)
+    if image.ndim != 3 or min(image.shape[1:]) < SMALLEST_PLANE:
+        raise InputError(
+            f"planes of {' x '.join(map(str, image.shape[1:]))} voxels are too small",
+            f"give an image of at least {SMALLEST_PLANE} x {SMALLEST_PLANE} voxels",
+        )
+    array = np.asarray(image[_spread_planes(image.shape[0])], np.float32)
     inside = _inside(array)
-    best, best_step = 0.0, STEPS[0]
-    responses = {step: np.abs(_second_difference(array, step)) for step in STEPS}
-    for step, response in responses.items():
-        windows = gaussian_filter(response, (0.7, WINDOW_SIGMA, WINDOW_SIGMA), truncate=2.5)[inside]
+    best = NoiseLevel(0.0, STEPS[0])
+    for step in STEPS:
+        response = np.abs(_second_difference(array, step))
+        windows = gaussian_filter(response, (0.0, WINDOW_SIGMA, WINDOW_SIGMA), truncate=2.5)[inside]
         quiet = SIGMA_PER_MEAN * float(np.quantile(windows, QUIET_SHARE)) / QUIET_FACTOR
-        if quiet > best * (1.0 if step == STEPS[0] else 1.15):  # structure is stronger at the wider step
-            best, best_step = quiet, step
-    if best <= 0.0:
-        return NoiseMap(0.0, np.zeros(array.shape, np.float32))
-    bounded = np.minimum(responses[best_step], np.float32(3.0 * best))
-    local = np.float32(SIGMA_PER_MEAN) * gaussian_filter(bounded, (1.0, MAP_SIGMA, MAP_SIGMA), truncate=2.5)
-    return NoiseMap(best, np.clip(local, MAP_LIMITS[0] * best, MAP_LIMITS[1] * best))
+        if quiet > best.sigma * (1.0 if step == STEPS[0] else WIDE_EXCESS):
+            best = NoiseLevel(quiet, step)
+    return best
+
+
+def local_noise(image: np.ndarray, level: NoiseLevel) -> np.ndarray:
+    """Return the standard deviation of the noise at every voxel, smooth, float32, shape (S, A, B).
+
+    A voxel's value depends on its own plane and the :data:`MAP_REACH` planes to either side.
+
+    Parameters
+    ----------
+    image : ndarray, shape (S, A, B), float32
+    level : NoiseLevel
+        Of the whole image.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    array = np.asarray(image, np.float32)
+    if level.sigma <= 0.0:
+        return np.zeros(array.shape, np.float32)
+    response = np.abs(_second_difference(array, level.step))
+    np.minimum(response, np.float32(3.0 * level.sigma), out=response)  # edges are no noise
+    local = gaussian_filter(response, (1.0, MAP_SIGMA, MAP_SIGMA), truncate=2.5)
+    local *= np.float32(SIGMA_PER_MEAN)
+    return np.clip(local, MAP_LIMITS[0] * level.sigma, MAP_LIMITS[1] * level.sigma)
 
 
 def estimate_resolution(image: np.ndarray, sigma: float) -> float:
@@ -117,8 +145,7 @@ def estimate_resolution(image: np.ndarray, sigma: float) -> float:
     """
     from scipy.fft import dctn
 
-    chosen = np.unique(np.linspace(0, image.shape[0] - 1, min(image.shape[0], SPECTRUM_SLICES)).astype(int))
-    planes = np.asarray(image[chosen], np.float32)
+    planes = np.asarray(image[_spread_planes(image.shape[0])], np.float32)
     planes = planes - planes.mean(axis=(1, 2), keepdims=True)
     power = np.mean(dctn(planes, axes=(1, 2), norm="ortho") ** 2, axis=0)
     first, second = (np.arange(n) / n for n in power.shape)
@@ -143,6 +170,10 @@ def estimate_resolution(image: np.ndarray, sigma: float) -> float:
     return float(np.clip(np.sqrt(1.0 + loss), 1.0, COARSEST_RESOLUTION))
 
 
+def _spread_planes(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_PLANES)).astype(int))
+
+
 def _second_difference(array: np.ndarray, step: int) -> np.ndarray:
     """Return the second difference along both axes of the planes over its gain for white noise; edges repeat."""
     result = array
@@ -160,7 +191,7 @@ def _inside(array: np.ndarray) -> np.ndarray:
     """Return the voxels of the object, bool; all of them where it cannot be told from air."""
     from scipy.ndimage import gaussian_filter
 
-    smooth = gaussian_filter(array, (0.7, 2.0, 2.0), truncate=2.5)
+    smooth = gaussian_filter(array, (0.0, 2.0, 2.0), truncate=2.5)
     low, high = np.percentile(smooth, (0.5, 99.5))
     inside: np.ndarray = smooth > low + INSIDE * (high - low)
     return inside if np.count_nonzero(inside) >= 64 else np.ones(array.shape, bool)

@@ -193,10 +193,34 @@ def seen_mask(brain: DiffusionBrain, mask: np.ndarray, parameters: DwiScannerPar
     GridMismatchError
         The mask has another shape.
     """
-    if mask.shape != brain.grid.shape:
-        raise GridMismatchError(f"mask of shape {mask.shape} for a brain of {brain.grid.shape}", "use its grid")
+    share = seen_share(brain, mask, parameters)
+    return Volume(share.array >= 0.5, share.grid, "mask")
+
+
+def seen_share(brain: DiffusionBrain, values: np.ndarray, parameters: DwiScannerParameters) -> Volume:
+    """Return the mean of a map of the brain over each voxel of a scan: of a mask, the share that it fills.
+
+    Parameters
+    ----------
+    brain : DiffusionBrain
+    values : bool or real ndarray, shape (K, J, I)
+        On the brain's grid.
+    parameters : DwiScannerParameters
+
+    Returns
+    -------
+    Volume
+        float32 on the scan's grid, moved along phase encoding as the scan is.
+
+    Raises
+    ------
+    GridMismatchError
+        The map has another shape.
+    """
+    if values.shape != brain.grid.shape:
+        raise GridMismatchError(f"mask of shape {values.shape} for a brain of {brain.grid.shape}", "use its grid")
     plan = plan_scan(brain, parameters)
-    share, grid = mask.astype(np.float32), brain.grid
+    share, grid = values.astype(np.float32), brain.grid
     if parameters.tilt_deg:
         grid = tilted_grid(brain.grid, parameters.tilt_deg)
         share = sampled(share, brain.grid, grid, 1, 0.0)
@@ -215,7 +239,7 @@ def seen_mask(brain: DiffusionBrain, mask: np.ndarray, parameters: DwiScannerPar
         positions = np.arange(share.shape[axis]) * spacing[axis]
         matrix = slice_profile_matrix(centres[axis], positions, spacing[axis], widths[axis], 1.0)
         share = np.moveaxis(np.tensordot(matrix, share, (1, axis)), 0, axis)
-    return Volume(share.transpose(order) >= 0.5, plan.grid, "mask")
+    return Volume(share.transpose(order).astype(np.float32), plan.grid, "share")
 
 
 def _prepare(

@@ -93,6 +93,7 @@ def write_dwi_report(
         "after": after_name,
         "table": [row.to_dict() for row in result.table],
         "strength_used": result.strength_used,
+        "spatial_strength": result.spatial_strength,
         "noise": result.noise.to_dict(),
         "warnings": list(result.warnings),
         "provenance": result.provenance.to_dict(),

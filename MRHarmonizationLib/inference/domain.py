@@ -86,6 +86,29 @@ def domain_warnings(input_grid: Grid, output_grid: Grid, domain: Domain) -> tupl
     return tuple(found)
 
 
+def own_grid_warnings(grid: Grid, domain: Domain, slice_axis: int) -> tuple[str, ...]:
+    """Return one sentence for each spacing outside the domain of a model that works on the scan's own grid.
+
+    Parameters
+    ----------
+    grid : Grid
+    domain : Domain
+        From the model's card.
+    slice_axis : {0, 1, 2}
+        Axis (i, j, k) across the planes; not judged where there is a single plane.
+    """
+    spacing = [float(value) for value in grid.spacing_mm]
+    slices, inplane = spacing[slice_axis], [value for axis, value in enumerate(spacing) if axis != slice_axis]
+    found = []
+    if grid.size_ijk[slice_axis] > 1 and not _inside(slices, slices, domain.slice_spacing_mm):
+        limits = _range(domain.slice_spacing_mm)
+        found.append(f"slice spacing {slices:.2f} mm lies outside {limits} the model is made for")
+    if not _inside(min(inplane), max(inplane), domain.inplane_mm):
+        limits = _range(domain.inplane_mm)
+        found.append(f"pixels of {min(inplane):.2f} x {max(inplane):.2f} mm lie outside {limits} the model is made for")
+    return tuple(found)
+
+
 def _inside(smallest: float, largest: float, limits: tuple[float, float]) -> bool:
     return limits[0] - SPACING_TIE_MM <= smallest and largest <= limits[1] + SPACING_TIE_MM
 

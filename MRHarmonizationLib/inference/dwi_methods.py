@@ -1,4 +1,4 @@
-"""The method that a request names, ready to be prepared for a scan: a classical one, or the network."""
+"""The method that a request names, ready to be prepared for a scan: a classical one, or the trained network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import MRHarmonizationLib.inference.dwi_network  # noqa: F401  (makes the network known)
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.dwi_noise import NoiseCorrection
@@ -20,6 +21,7 @@ from MRHarmonizationLib.methods.dwi_harmonizers.base import (
 )
 from MRHarmonizationLib.methods.dwi_target import checked_mask, load_target
 from MRHarmonizationLib.volumes.dwi import DwiVolume
+from MRHarmonizationLib.volumes.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,15 @@ class ChosenMethod:
     Attributes
     ----------
     id, version, digest : str
-        Of the method and its fitted state, or of the network's card and weights.
+        Of the method and its fitted state.
     prepare : callable
-        ``prepare(dwi, mask, progress) -> DwiOperator``.
+        ``prepare(dwi, mask, acquired) -> DwiOperator``, where ``acquired`` is the scan's own grid.
     """
 
     id: str
     version: str
     digest: str
-    prepare: Callable[[DwiVolume, np.ndarray, Progress], DwiOperator]
+    prepare: Callable[[DwiVolume, np.ndarray, Grid], DwiOperator]
 
 
 def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | None = None) -> ChosenMethod:
@@ -66,8 +68,7 @@ def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | No
         raise ParameterError(
             f"the fitted harmoniser is of method '{fitted.method}', not '{request.method}'", "name its method"
         )
-    ready = fitted
-    return ChosenMethod(request.method, __version__, ready.digest(), lambda dwi, mask, _: ready.prepare(dwi, mask))
+    return ChosenMethod(request.method, __version__, fitted.digest(), fitted.prepare)
 
 
 def fit_harmonizer(

@@ -175,7 +175,7 @@ def enhance(volume: Volume, request: EnhanceRequest | None = None, progress: Pro
     warnings = domain_warnings(volume.grid, output_grid, card.domain)
 
     progress.report(0.0, "Preparing the scan")
-    with _memory_guard():
+    with memory_guard():
         backend = choose_backend(card, request.backend, request.device, request.threads)
         scan = resample(volume, network_grid, card.input.interpolation)
         progress.report(0.05, "Preparing the scan")
@@ -261,13 +261,13 @@ def _completed(
         baseline=baseline,
         residual=make_residual(baseline, output) if request.keep_residual else None,
         provenance=provenance,
-        measurements=_measured(baseline, output) if request.measure else (),
+        measurements=measured_change(baseline, output) if request.measure else (),
         warnings=warnings,
     )
 
 
-def _measured(baseline: Volume, output: Volume) -> tuple[Measurement, ...]:
-    """Measure both volumes in a central block, on the intensity range of the baseline."""
+def measured_change(baseline: Volume, output: Volume) -> tuple[Measurement, ...]:
+    """Return noise and sharpness of the output, in a central block, on the intensity range of the baseline."""
     block = tuple(_middle(size, MEASURED_BLOCK_VOXELS) for size in baseline.grid.shape)
     before, after = baseline.array[block], output.array[block]
     i, j, k = (float(value) for value in output.grid.spacing_mm)
@@ -289,7 +289,7 @@ def _middle(size: int, wanted: int) -> slice:
 
 
 @contextmanager
-def _memory_guard() -> Iterator[None]:
+def memory_guard() -> Iterator[None]:
     """Turn exhausted memory anywhere in the flow into an error with a remedy."""
     try:
         yield

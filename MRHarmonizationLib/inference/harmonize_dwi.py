@@ -2,9 +2,12 @@
 
     scan → brain → noise taken off → output grid → operator prepared once → volume by volume → MD and FA checked
 
-Every volume gets the same operator. The strength scales the harmonisation, c + α·(H(c) − c), where c is the scan
-without noise on the output grid; at strength 0 the scan itself comes back, noise and all. MD and FA of the result are
-held against those of c: where they differ by more than allowed, the strength is lowered to the largest that holds.
+Every volume gets the same operator. The strength scales the harmonisation, u·c + α·(H(c) − u·c), where c is the scan
+without noise on the output grid and u the one factor between the units of c and H(c), which is no matter of strength: a
+scan between two units would be comparable with neither. At strength 0 the scan itself comes back, in its units, noise
+and all. MD and FA of the result are held against those of c: where they differ by more than allowed, the strength is
+lowered to the largest that holds. One gain for all volumes changes neither, so that only what a method does beyond its
+gain is lowered.
 """
 
 from __future__ import annotations
@@ -71,7 +74,9 @@ class HarmonizeDwiResult:
     table : tuple of TissueChange
         Mean MD and FA per tissue.
     strength_used : float
-        The strength asked for, or the largest one that keeps MD and FA.
+        The strength asked for; for a method without a gain, the largest one that keeps MD and FA.
+    spatial_strength : float
+        Of what is done beyond the gain (filters, shell-wise scales): the largest one that keeps MD and FA.
     noise : NoiseRecord
     provenance : Provenance
     warnings : tuple of str
@@ -85,6 +90,7 @@ class HarmonizeDwiResult:
     after: DwiMaps
     table: tuple[TissueChange, ...]
     strength_used: float
+    spatial_strength: float
     noise: NoiseRecord
     provenance: Provenance
     warnings: tuple[str, ...]
@@ -155,7 +161,8 @@ def harmonize_dwi(
         before=work.before,
         after=work.after,
         table=work.table,
-        strength_used=work.strength,
+        strength_used=work.strength_used,
+        spatial_strength=work.request.strength * work.share,
         noise=work.noise,
         provenance=provenance,
         warnings=warnings,
@@ -197,10 +204,16 @@ class _Work:
         self.limits = ChangeLimits(request.max_md_change_percent, request.max_fa_change)
         self.noise = NoiseRecord("none")
         self.out = np.empty((*grid.shape, 0), np.float32)
-        self.strength = request.strength
+        self.share = 1.0  # of what is done beyond the gain
         self.gain: np.ndarray | None = None
+        self.unit = np.float32(1.0)
         self.table: tuple[TissueChange, ...] = ()
         self.warnings: list[str] = []
+
+    @property
+    def strength_used(self) -> float:
+        """Strength of the gain; of everything where there is none."""
+        return self.request.strength * (1.0 if self.gain is not None else self.share)
 
     def input_volume(self, index: int) -> np.ndarray:
         """Return one volume of the scan as it came, float32, on the output grid."""
@@ -221,11 +234,14 @@ class _Work:
         self._take_noise_off(progress.part(0.0, 0.25))
         self.before = measure_maps(self._scan(), self.mask, progress.part(0.25, 0.3))
         regions = regions_of(self.before, self.mask)
-        operator: DwiOperator = prepare(self._scan(), self.mask, progress.part(0.3, 0.4))
+        progress.report(0.3, "Preparing the harmoniser")
+        operator: DwiOperator = prepare(self._scan(), self.mask, self.dwi.grid)
         gain = getattr(operator, "gain", None)
         self.gain = None if gain is None else np.array(np.broadcast_to(gain, self.grid.shape), np.float32)
         if self.gain is not None:
             self.warnings += gain_warnings(self.gain, self.mask)
+        self.warnings += getattr(operator, "notes", ())
+        self.unit = self._unit(operator)
         sample = SafetySample.of(regions, self.dwi.n_volumes)
         self._apply(operator, progress.part(0.4, 0.75), sample)
         self._measure(regions)
@@ -250,25 +266,46 @@ class _Work:
         """Lower the strength to the largest at which MD and FA hold; refuse if that is next to nothing."""
         wanted = self.request.strength
         progress.report(0.0, "Looking for the strength that keeps MD and FA")
-        self.strength = wanted * sample.largest_share(self._scan(), self.limits)
+        self.share = sample.largest_share(self._scan(), self.limits)
         said = ", ".join(map(describe, too_much))
-        for number in range(MOST_ROUNDS):
-            if self.strength < min(LEAST_STRENGTH, wanted):
-                break
-            part = progress.part(0.1 + 0.9 * number / MOST_ROUNDS, 0.1 + 0.9 * (number + 1) / MOST_ROUNDS)
+        for number in range(MOST_ROUNDS + 1):
+            if self.share * wanted < min(LEAST_STRENGTH, wanted) or number == MOST_ROUNDS:
+                if self.gain is None:
+                    break
+                self.share = 0.0  # the gain alone changes neither
+            part = progress.part(0.1 + 0.9 * number / (MOST_ROUNDS + 1), 0.1 + 0.9 * (number + 1) / (MOST_ROUNDS + 1))
             self._take_noise_off(part.part(0.0, 0.4))
             self._apply(operator, part.part(0.4, 0.9))
             self._measure(regions)
             if not exceeded(self.table):
-                self.warnings.append(
-                    f"strength {wanted:g} would change {said}: reduced to {self.strength:.3g}, the largest that holds"
-                )
+                self.warnings.append(self._reduced(said))
                 return
-            self.strength *= STEP_BACK
+            if self.share == 0.0:
+                break
+            self.share *= STEP_BACK
         raise InputError(
             f"harmonising would change {said}, and not even strength {LEAST_STRENGTH:g} keeps the limits",
             "use a method with one gain for all volumes (global_scaling, b0_histogram), or raise the limits knowingly",
         )
+
+    def _reduced(self, said: str) -> str:
+        """Say what was done about changes of MD and FA."""
+        strength = self.request.strength
+        if self.gain is None:
+            used = strength * self.share
+            return f"strength {strength:g} would change {said}: reduced to {used:.3g}, the largest that holds"
+        return (
+            f"sharpening in full would change {said}: {100 * self.share:.0f} % of it is done, the most that holds; "
+            "the contrast is harmonised as asked for"
+        )
+
+    def _unit(self, operator: DwiOperator) -> np.float32:
+        """Return the factor between the units before and after: that of the medians of the unweighted brain."""
+        index = int(np.flatnonzero(self.dwi.is_b0)[0])
+        clean = np.ascontiguousarray(self.out[..., index])
+        clean.setflags(write=False)
+        before, after = (float(np.median(image[self.mask])) for image in (clean, operator.apply(clean, index)))
+        return np.float32(after / before if before > 0 and after > 0 else 1.0)
 
     def _take_noise_off(self, progress: Progress) -> None:
         """Fill the output with the scan without noise, on the output grid."""
@@ -287,7 +324,7 @@ class _Work:
 
     def _apply(self, operator: DwiOperator, progress: Progress, sample: SafetySample | None = None) -> None:
         """Replace every volume by its harmonised one, at the present strength."""
-        alpha, count = np.float32(self.strength), self.dwi.n_volumes
+        count = self.dwi.n_volumes
         for n in range(count):
             progress.report(n / count, f"Harmonising volume {n + 1} of {count}")
             clean = np.ascontiguousarray(self.out[..., n])
@@ -299,12 +336,22 @@ class _Work:
                     f"harmonising volume {n} gave shape {changed.shape} with {bad} values that are not finite",
                     "check the intensity range of the scan",
                 )
-            if alpha < 1:  # at full strength without the rounding of c + (h - c)
-                changed = clean + alpha * (changed - clean)
+            kept, changed = self._mixed(clean, changed)
             if sample is not None:
-                sample.record(n, clean, changed)
+                sample.record(n, kept, changed)
+            if self.share < 1:
+                changed = kept + np.float32(self.share) * (changed - kept)
             self.out[..., n] = changed
         progress.report(1.0, "Measuring MD and FA")
+
+    def _mixed(self, clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what of a volume's harmonisation keeps MD and FA, and all of it, at the strength asked for."""
+        alpha = np.float32(self.request.strength)
+        scaled = clean * self.unit
+        kept = scaled if self.gain is None else clean * self.gain
+        if alpha < 1:  # at full strength without the rounding of c + (h - c)
+            kept, changed = scaled + alpha * (kept - scaled), scaled + alpha * (changed - scaled)
+        return kept, changed
 
     def _measure(self, regions: Mapping[str, np.ndarray]) -> None:
         self.after = measure_maps(self._scan(), self.mask)
@@ -358,7 +405,11 @@ def _provenance(
 ) -> Provenance:
     from MRHarmonizationLib import __version__
 
-    used = {"strength_used": work.strength, "noise_handling": work.noise.to_dict()}
+    used = {
+        "strength_used": work.strength_used,
+        "spatial_strength": request.strength * work.share,
+        "noise_handling": work.noise.to_dict(),
+    }
     return Provenance(
         operation=TASK,
         model_id=method,

@@ -206,6 +206,7 @@ def _write(
     record = result.provenance.to_dict() | {
         "table": [row.to_dict() for row in result.table],
         "strength_used": result.strength_used,
+        "spatial_strength": result.spatial_strength,
         "noise": result.noise.to_dict(),
     }
     write_json_atomic(record, staging.place(sidecar))

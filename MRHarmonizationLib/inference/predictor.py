@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,10 +112,17 @@ def predict(
     progress.report(0.0, MESSAGE)
     if contract.layout == "volume-3d":
         return _predict_volume(array, condition, contract, backend, progress, limits)
+
+    def planes(axis: int, progress: Progress) -> np.ndarray:
+        def told(_: np.ndarray, padded: tuple[int, int]) -> np.ndarray:
+            return conditioning_channels(_padded(condition, padded[0]), padded[1:])
+
+        return predict_planes(array, axis, told, contract, backend, progress, limits)[0]
+
     if not contract.ensemble:
-        return _predict_planes(array, 2, condition, contract, backend, progress, limits)
-    change = _predict_planes(array, 2, condition, contract, backend, progress.part(0.0, 0.5), limits)
-    change += _predict_planes(array, 1, condition, contract, backend, progress.part(0.5, 1.0), limits)
+        return planes(2, progress)
+    change = planes(2, progress.part(0.0, 0.5))
+    change += planes(1, progress.part(0.5, 1.0))
     change *= np.float32(0.5)
     return change
 
@@ -145,42 +152,73 @@ def choose_limits(shape: tuple[int, ...], contract: InputContract, device: str, 
     return limits
 
 
-def _predict_planes(
+def predict_planes(
     array: np.ndarray,
     axis: int,
-    condition: Conditioning,
+    told: Callable[[np.ndarray, tuple[int, int]], np.ndarray],
     contract: InputContract,
     backend: Backend,
     progress: Progress,
     limits: Limits,
+    outputs: int = 1,
+    wanted: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Predict every plane along ``axis`` from the stack of planes around it."""
-    (rows, columns), count = (array.shape[0], array.shape[3 - axis]), array.shape[axis]
+    """Predict planes along an axis, each from the stack of planes around it.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        float32 ``[T, A, B]``, normalised.
+    axis : {1, 2}
+        Axis the planes are stacked along.
+    told : callable(indices, padded) -> numpy.ndarray
+        Conditioning channels of planes, float32 ``[C, *padded]`` or ``[N, C, *padded]``.
+    contract : InputContract
+    backend : Backend
+    progress : Progress
+    limits : Limits
+    outputs : int
+        Channels of the network's output.
+    wanted : sequence of int, optional
+        Planes to predict; all of them by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 ``[outputs, T, A, B]``, with as many planes along ``axis`` as were wanted.
+
+    Raises
+    ------
+    ResourceError, WeightsError, OperationCancelled
+        As :func:`predict`.
+    """
+    rows, columns = array.shape[0], array.shape[3 - axis]
+    places = np.arange(array.shape[axis]) if wanted is None else np.asarray(wanted, np.intp)
     padded = (padded_size(rows, contract.stride), padded_size(columns, contract.stride))
-    channels = conditioning_channels(_padded(condition, padded[0]), padded[1:])
-    change = np.empty((count, rows, columns), np.float32)
+    change = np.empty((places.size, outputs, rows, columns), np.float32)
 
     def check(_: float) -> None:
         progress.check()
 
     done = 0
-    while done < count:
-        indices = np.arange(done, min(done + limits.batch, count))
+    while done < places.size:
+        indices = places[done : done + limits.batch]
         try:
             batch = np.empty((indices.size, contract.input_channels, *padded), np.float32)
             images = batch[:, : contract.planes]
             plane_stacks(array, axis, indices, contract.planes, out=images[:, :, :rows, :columns])
             images[:, :, rows:, :columns] = images[:, :, reflected_indices(rows, padded[0])[rows:], :columns]
             images[:, :, :, columns:] = images[:, :, :, reflected_indices(columns, padded[1])[columns:]]
-            batch[:, contract.planes :] = channels
-            planes = _run_tiled(_part_of(batch), indices.size, padded, contract, backend, limits, check)
+            batch[:, contract.planes :] = told(indices, padded)
+            planes = _run_tiled(_part_of(batch), indices.size, padded, contract, backend, limits, check, outputs)
         except (BackendOutOfMemory, MemoryError) as error:
             limits = _after_memory_ran_out(limits, contract, padded, error)
             continue
-        change[done : done + indices.size] = planes[:, :rows, :columns]
+        parts = planes.reshape(indices.size, outputs, *padded)
+        change[done : done + indices.size] = parts[:, :, :rows, :columns]
         done += indices.size
-        progress.report(done / count, MESSAGE)
-    return np.moveaxis(change, 0, axis)
+        progress.report(done / places.size, MESSAGE)
+    return np.moveaxis(change, (0, 1), (1 + axis, 0))
 
 
 def _predict_volume(
@@ -220,17 +258,18 @@ def _run_tiled(
     backend: Backend,
     limits: Limits,
     tick: Callable[[float], None],
+    outputs: int = 1,
 ) -> np.ndarray:
-    """Run one batch, in one piece or in tiles, and return ``[count, *shape]``.
+    """Run one batch, in one piece or in tiles, and return ``[count · outputs, *shape]``.
 
     ``take(slices)`` returns the part of the batch inside a tile; every size in ``shape`` is a multiple of the stride.
     """
     tiles = plan_tiles(shape, limits.tile, contract.halo, contract.stride)
     if len(tiles) == 1:
-        return _run(backend, take(tiles[0].slices))
-    joined = np.zeros((count, *shape), np.float32)
+        return _run(backend, take(tiles[0].slices), outputs)
+    joined = np.zeros((count * outputs, *shape), np.float32)
     for number, tile in enumerate(tiles):
-        tile.add_to(joined, _run(backend, take(tile.slices)))
+        tile.add_to(joined, _run(backend, take(tile.slices), outputs))
         tick((number + 1) / len(tiles))
     return joined
 
@@ -248,16 +287,16 @@ def _padded(condition: Conditioning, rows: int) -> Conditioning:
     return condition._replace(slice_distance_mm=distance[reflected_indices(distance.size, rows)])
 
 
-def _run(backend: Backend, batch: np.ndarray) -> np.ndarray:
-    """Return ``[N, ...]``, the only channel of the network's output."""
+def _run(backend: Backend, batch: np.ndarray, outputs: int = 1) -> np.ndarray:
+    """Return ``[N · outputs, ...]``: the channels of the network's output, those of one plane together."""
     output = backend.run(np.ascontiguousarray(batch))
-    expected = (batch.shape[0], 1, *batch.shape[2:])
+    expected = (batch.shape[0], outputs, *batch.shape[2:])
     if output.shape != expected:
         raise WeightsError(
             f"the network returned shape {output.shape} for a batch of {batch.shape}, expected {expected}",
             "import the card and the weight file of the same model",
         )
-    return output[:, 0]
+    return output.reshape(-1, *batch.shape[2:])
 
 
 def _after_memory_ran_out(limits: Limits, contract: InputContract, shape: tuple[int, ...], error: Exception) -> Limits:

@@ -114,7 +114,7 @@ def prepare(resampled: Volume, input_grid: Grid, rule: IntensityRule | None = No
     return Prepared(scale.normalise(array), conditioning(input_grid, resampled.grid), order, scale)
 
 
-def thick_axis_order(input_grid: Grid) -> AxisOrder:
+def thick_axis_order(input_grid: Grid, thick: int | None = None) -> AxisOrder:
     """Return the axis order a network wants for a scan acquired on ``input_grid``.
 
     The order depends on anatomy only, never on how the scan is stored: equal spacings are told apart by taking the
@@ -124,6 +124,8 @@ def thick_axis_order(input_grid: Grid) -> AxisOrder:
     ----------
     input_grid : Grid
         Grid of the scan as acquired (not the grid it was resampled on).
+    thick : {0, 1, 2}, optional
+        Another axis (i, j, k) to be taken for the thick one.
 
     Returns
     -------
@@ -132,7 +134,8 @@ def thick_axis_order(input_grid: Grid) -> AxisOrder:
     """
     scanner_axis = closest_axes(input_grid.directions)
     spacing = [round(float(value) / SPACING_TIE_MM) for value in input_grid.spacing_mm]
-    thick = max(range(3), key=lambda axis: (spacing[axis], scanner_axis[axis]))
+    if thick is None:
+        thick = max(range(3), key=lambda axis: (spacing[axis], scanner_axis[axis]))
     first, second = sorted((axis for axis in range(3) if axis != thick), key=lambda axis: scanner_axis[axis])
     against = [bool(input_grid.directions[scanner_axis[axis], axis] < 0) for axis in (thick, first, second)]
     # Array axes run the other way round than i, j, k.

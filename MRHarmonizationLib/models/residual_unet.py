@@ -49,6 +49,31 @@ def second_differences(image: torch.Tensor) -> torch.Tensor:
     return torch.cat(channels, dim=1)
 
 
+def with_details(x: torch.Tensor, planes: int) -> torch.Tensor:
+    """Return what the generators of this package start from: the channels, decorrelated details beside them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, …)
+        ``planes`` neighbouring planes (1 for blocks), then conditioning channels.
+    planes : int
+
+    Returns
+    -------
+    Tensor, shape (N, C + :func:`detail_channels`, …)
+        The channels, :func:`second_differences` of the middle plane, and the differences of the other planes to it.
+    """
+    middle = planes // 2
+    centre = x.narrow(1, middle, 1)
+    across = [DETAIL_GAIN * (x.narrow(1, n, 1) - centre) for n in range(planes) if n != middle]
+    return torch.cat([x, second_differences(centre), *across], dim=1)
+
+
+def detail_channels(dimensions: int, planes: int) -> int:
+    """Return how many channels :func:`with_details` adds."""
+    return dimensions * len(DETAIL_STEPS) + planes - 1
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions around a ReLU, added to the input; starts close to the identity."""
 
@@ -79,10 +104,12 @@ class ResidualUNet(nn.Module):
         Channels at 1/2, 1/4, 1/8 … of the input's resolution.
     blocks : sequence of int
         Residual blocks per level, on the way down and again on the way up (the deepest level once).
+    outputs : int
+        Channels of the output.
 
     Notes
     -----
-    Input (N, in_channels, …), output (N, 1, …); every spatial size must be a multiple of ``stride``.
+    Input (N, in_channels, …), output (N, outputs, …); every spatial size must be a multiple of ``stride``.
     """
 
     def __init__(
@@ -92,6 +119,7 @@ class ResidualUNet(nn.Module):
         planes: int = 5,
         features: Sequence[int] = (64, 96, 128),
         blocks: Sequence[int] = (2, 2, 3),
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         if dimensions not in (2, 3) or len(features) != len(blocks) or not features:
@@ -103,8 +131,8 @@ class ResidualUNet(nn.Module):
         transposed = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
         self.stride = 2 ** len(features)
         self.planes = planes
-        details = dimensions * len(DETAIL_STEPS) + planes - 1
-        self.stem = conv(in_channels + details, features[0], 4, stride=2, padding=1)
+        self.halo = _reach(blocks)
+        self.stem = conv(in_channels + detail_channels(dimensions, planes), features[0], 4, stride=2, padding=1)
 
         def level(n: int) -> nn.Sequential:
             return nn.Sequential(*[ResidualBlock(conv, features[n]) for _ in range(blocks[n])])
@@ -115,7 +143,7 @@ class ResidualUNet(nn.Module):
         self.down = nn.ModuleList([conv(features[n], features[n + 1], 2, stride=2) for n in range(depth - 1)])
         self.up = nn.ModuleList([transposed(features[n + 1], features[n], 2, stride=2) for n in range(depth - 1)])
         self.head = nn.Sequential(
-            conv(features[0], features[0], 3, padding=1), nn.ReLU(), transposed(features[0], 1, 2, stride=2)
+            conv(features[0], features[0], 3, padding=1), nn.ReLU(), transposed(features[0], outputs, 2, stride=2)
         )
         self._initialise()
 
@@ -133,11 +161,8 @@ class ResidualUNet(nn.Module):
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (N, in_channels, …) to the correction (N, 1, …)."""
-        middle = self.planes // 2
-        centre = x.narrow(1, middle, 1)
-        across = [DETAIL_GAIN * (x.narrow(1, n, 1) - centre) for n in range(self.planes) if n != middle]
-        x = self.stem(torch.cat([x, second_differences(centre), *across], dim=1))
+        """Map (N, in_channels, …) to the correction (N, outputs, …)."""
+        x = self.stem(with_details(x, self.planes))
         skips = []
         for n, encoder in enumerate(self.encoders):
             x = encoder(x)
@@ -148,3 +173,16 @@ class ResidualUNet(nn.Module):
             x = self.decoders[n](self.up[n](x) + skips[n])
         correction: torch.Tensor = self.head(x)
         return correction
+
+
+def _reach(blocks: Sequence[int]) -> int:
+    """Return how far, in voxels, an input voxel can reach into the output.
+
+    Each level contributes its 3-wide convolutions at its own step; strided layers add their kernels.
+    """
+    reach = 2 + 2  # stem of four at step one, head convolution at step two
+    for level, count in enumerate(blocks):
+        step = 2 ** (level + 1)
+        passes = 2 if level < len(blocks) - 1 else 1
+        reach += step * 2 * count * passes + step
+    return reach

@@ -10,10 +10,14 @@ class Mode(enum.Enum):
 
     ENHANCE = "enhance"
     STANDARDISE = "standardise"
+    RESTORE = "restore"
 
     def label(self) -> str:
         """Return what the list shows."""
-        return _translated({"ENHANCE": "Enhance", "STANDARDISE": "Standardise contrast"}[self.name])
+        return _translated(_MODE_LABELS[self.name])
+
+
+_MODE_LABELS = {"ENHANCE": "Enhance", "STANDARDISE": "Standardise contrast", "RESTORE": "Denoise and sharpen"}
 
 
 class Device(enum.Enum):

@@ -75,12 +75,16 @@ class DwiMethod:
 
 
 def list_methods() -> list[DwiMethod]:
-    """Return the methods, the usual one first."""
+    """Return the methods, the usual one first; the network where one is installed."""
+    from MRHarmonizationLib.inference.dwi_network import NETWORK, TASK
     from MRHarmonizationLib.methods.dwi_harmonizers import DWI_HARMONIZERS
+    from MRHarmonizationLib.weights.store import list_models
 
+    absent = () if list_models(TASK) else (NETWORK,)
     found = [
         DwiMethod(name, entry.title, texts.sentence(entry.summary), entry.needs_source, not entry.needs_source)
         for name, entry in DWI_HARMONIZERS.items()
+        if name not in absent
     ]
     return sorted(found, key=lambda method: method.id != DEFAULT_METHOD)
 

@@ -1,4 +1,4 @@
-"""What MRHarmonizationEnhanceLogic does: enhancement and standardisation of contrast, and what can be done afterwards.
+"""What MRHarmonizationEnhanceLogic does: enhance, standardise contrast, denoise and sharpen, and what comes afterwards.
 
 Names are those of the module's Python face, in Slicer's style.
 """
@@ -11,9 +11,11 @@ from typing import Any
 
 from MRHarmonizationLib.inference.enhance import EnhanceRequest
 from MRHarmonizationLib.inference.harmonize import NEAREST, HarmonizeRequest
+from MRHarmonizationLib.inference.restore import TASK as RESTORE
+from MRHarmonizationLib.inference.restore import RestoreRequest
 from MRHarmonizationLib.methods.harmonizers import HARMONIZERS, Harmonizer
 from MRHarmonizationLib.methods.reference_group import ReferenceGroup, load_group, shipped_groups
-from MRHarmonizationLib.slicer_adapter import results
+from MRHarmonizationLib.slicer_adapter import results, units
 from MRHarmonizationLib.slicer_adapter.dependencies import (
     DependencyInstaller,
     Requirement,
@@ -22,16 +24,17 @@ from MRHarmonizationLib.slicer_adapter.dependencies import (
     requirements_for_standardising,
 )
 from MRHarmonizationLib.slicer_adapter.jobs import ProcessRunner, SubprocessRunner
-from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask, StandardiseTask
+from MRHarmonizationLib.slicer_adapter.tasks import EnhanceTask, RestoreTask, StandardiseTask
 from MRHarmonizationLib.weights.card import Card, read_card
 from MRHarmonizationLib.weights.store import get_model, import_weights, list_models
 
 DEFAULT_MODEL = EnhanceRequest().model
 DEFAULT_METHOD = HarmonizeRequest().method
+DEFAULT_RESTORER = RestoreRequest().model
 
 
 class EnhanceOperations:
-    """Enhance volumes and standardise their contrast from Python, with or without the panel.
+    """Enhance volumes, standardise their contrast, denoise and sharpen them from Python, with or without the panel.
 
     Parameters
     ----------
@@ -62,6 +65,10 @@ class EnhanceOperations:
     def standardisers(self) -> list[Card]:
         """Return the cards of the networks that standardise contrast, for ``parameters={"model": id}``."""
         return list_models("standardise")
+
+    def restorers(self) -> list[Card]:
+        """Return the cards of the networks that denoise and sharpen."""
+        return list_models(RESTORE)
 
     def referenceGroups(self) -> list[ReferenceGroup]:
         """Return the reference groups that come with the extension, each with ``id`` and ``title``."""
@@ -209,11 +216,71 @@ class EnhanceOperations:
         segment = "" if segmentID is None else str(segmentID)
         return StandardiseTask(inputNode, outputNode, request, self.runner, onProgress, maskNode, segment)
 
+    # Denoising and sharpening
+
+    def restore(
+        self, inputNode: Any, outputNode: Any = None, denoise: float = 0.8, sharpen: float = 0.3, **options: Any
+    ) -> Any:
+        """Take noise from a volume and give detail back, on its own grid, and wait for the result.
+
+        Parameters
+        ----------
+        inputNode : vtkMRMLScalarVolumeNode
+            Not changed; any contrast, orientation and spacing, a single slice too.
+        outputNode : vtkMRMLScalarVolumeNode, optional
+            Overwritten; a new node ``<input>_<model>`` beside the input if omitted.
+        denoise, sharpen : float
+            Shares of the noise taken away and of the missing detail given back, 0 to 1.
+        **options
+            model, noiseLevel, blurLevel, device, backend, keepResidual, onProgress: see ``startRestoring``.
+
+        Returns
+        -------
+        vtkMRMLScalarVolumeNode
+
+        Raises
+        ------
+        MRHarmonizationError
+            With the problem and the remedy.
+        """
+        return self.startRestoring(inputNode, outputNode, denoise, sharpen, **options).wait()
+
+    def startRestoring(
+        self,
+        inputNode: Any,
+        outputNode: Any = None,
+        denoise: float = 0.8,
+        sharpen: float = 0.3,
+        model: str = DEFAULT_RESTORER,
+        noiseLevel: float | None = None,
+        blurLevel: float | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        keepResidual: bool = False,
+        onProgress: Callable[[float, str], None] | None = None,
+    ) -> RestoreTask:
+        """Start denoising and sharpening a volume and return the task at once; call its ``step()`` until it has ended.
+
+        ``noiseLevel`` (in % of the intensity range) and ``blurLevel`` (resolution in pixels, 1 to 4) are estimated
+        from the scan if omitted.
+        """
+        request = RestoreRequest(
+            denoise=denoise,
+            sharpen=sharpen,
+            noise_level=noiseLevel,
+            blur_level=blurLevel,
+            model=get_model(model).id,
+            device=device,
+            backend=backend,
+            keep_residual=keepResidual,
+        )
+        return RestoreTask(inputNode, outputNode, request, self.runner, onProgress)
+
     # Afterwards
 
     def canSetStrength(self, outputNode: Any) -> bool:
         """Whether a result's strength can be changed without another run."""
-        return self._blender.can_blend(outputNode)
+        return self._blender.can_blend(outputNode) and not units.is_restored(outputNode)
 
     def setStrength(self, outputNode: Any, strength: float) -> None:
         """Change the strength of a result that was made with keepResidual."""

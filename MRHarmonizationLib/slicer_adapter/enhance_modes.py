@@ -1,6 +1,6 @@
-"""The two tasks of the panel MR Enhance: what can be chosen for each, and how it is run.
+"""The tasks of the panel MR Enhance: what can be chosen for each, and how it is run.
 
-Both have one face: ``fill``, ``show``, ``readiness``, ``start``, and the texts of the panel.
+All have one face: ``fill``, ``show``, ``readiness``, ``start``, and the texts of the panel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
-from MRHarmonizationLib.inference.enhance import OUTPUT_SPACING_RANGE_MM
+from MRHarmonizationLib.inference.enhance import OUTPUT_SPACING_RANGE_MM, TASK
 from MRHarmonizationLib.inference.harmonize import NEAREST
 from MRHarmonizationLib.methods.harmonizers import Harmonizer
 from MRHarmonizationLib.methods.reference_group import ReferenceGroup, load_group
@@ -32,7 +32,10 @@ OF_MODEL = ":"
 #: Widgets of the panel that belong to one task, by name, and the section they lie in.
 WIDGETS: Mapping[Mode, Mapping[str, tuple[str, ...]]] = {
     Mode.ENHANCE: {
-        "modelSection": ("modelLabel", "modelComboBox", "modelInfoLabel", "deviceLabel", "deviceComboBox"),
+        "modelSection": (
+            *("modelLabel", "modelComboBox", "modelInfoLabel", "strengthLabel", "strengthSlider"),
+            *("deviceLabel", "deviceComboBox"),
+        ),
         "advancedSection": (
             *("spacingLabel", "spacingSpinBox", "backendLabel", "backendComboBox"),
             *("importLabel", "importModelButton"),
@@ -43,8 +46,20 @@ WIDGETS: Mapping[Mode, Mapping[str, tuple[str, ...]]] = {
         "modelSection": (
             *("methodLabel", "methodComboBox", "methodInfoLabel"),
             *("groupLabel", "groupComboBox", "groupFileButton", "groupInfoLabel"),
+            *("strengthLabel", "strengthSlider"),
         ),
         "advancedSection": ("maskLabel", "maskSelector", "segmentLabel", "segmentComboBox"),
+    },
+    Mode.RESTORE: {
+        "modelSection": (
+            *("denoiseLabel", "denoiseSlider", "sharpenLabel", "sharpenSlider"),
+            *("previewLabel", "previewCheckBox", "restoreInfoLabel", "deviceLabel", "deviceComboBox"),
+        ),
+        "advancedSection": (
+            *("noiseLevelLabel", "noiseLevelSpinBox", "blurLevelLabel", "blurLevelSpinBox"),
+            *("backendLabel", "backendComboBox", "importLabel", "importModelButton"),
+        ),
+        "compareSection": ("referenceLabel", "referenceSelector"),
     },
 }
 
@@ -64,6 +79,9 @@ class PanelMode(Protocol):
     def show(self, parameters: Any) -> None:
         """Show what is chosen, and what it means."""
 
+    def hide(self) -> None:
+        """Take back what the task shows outside of the panel: another task is chosen, or the panel left."""
+
     def readiness(self, parameters: Any) -> Readiness:
         """Look at the choices."""
 
@@ -72,16 +90,18 @@ class PanelMode(Protocol):
 
 
 def show_widgets(ui: Any, mode: Mode) -> None:
-    """Show the widgets of one task and hide the other's; a collapsed section decides itself, until it is opened."""
-    for of_mode, sections in WIDGETS.items():
+    """Show the widgets of one task and hide the others'; a collapsed section decides itself, until it is opened."""
+    for sections in WIDGETS.values():
         for section, names in sections.items():
             if not getattr(ui, section).collapsed:
                 for name in names:
-                    getattr(ui, name).visible = of_mode is mode
+                    getattr(ui, name).visible = name in WIDGETS[mode].get(section, ())
 
 
 def mode_of(node: Any) -> Mode:
     """Return the task a result was made by."""
+    if units.is_restored(node):
+        return Mode.RESTORE
     return Mode.STANDARDISE if units.is_standardised(node) else Mode.ENHANCE
 
 
@@ -138,6 +158,9 @@ class EnhanceMode:
         ui.modelInfoLabel.text = texts.card_text(card) if card else ""
         ui.modelInfoLabel.toolTip = texts.card_help(card) if card else ""
 
+    def hide(self) -> None:
+        """Nothing is shown outside of the panel."""
+
     def readiness(self, parameters: Any) -> Readiness:
         """Look at scan, result and model."""
         return readiness(parameters.inputVolume, parameters.outputVolume, self.card(parameters), _spacing(parameters))
@@ -169,7 +192,10 @@ class EnhanceMode:
             self._run.show_error(error)
             return
         self.fill()
-        self._on_chosen("model", card.id)
+        if card.task == TASK:
+            self._on_chosen("model", card.id)
+        else:
+            self._on_chosen("restorer", card.id)
         self._run.say(self._translate("Added the model {title}.").format(title=card.title))
 
 
@@ -236,6 +262,9 @@ class StandardiseMode:
         _offer(ui.segmentComboBox, [(text, part) for part, text in parts])
         _choose(ui.segmentComboBox, parameters.segmentID if parts else "")
         ui.segmentComboBox.enabled = len(parts) > 1
+
+    def hide(self) -> None:
+        """Nothing is shown outside of the panel."""
 
     def readiness(self, parameters: Any) -> Readiness:
         """Look at scan, result and reference; what the shown result was warned of is said too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,14 +52,13 @@ def enhance_command(request: EnhanceRequest, source: Path, target: Path, residua
     return [*command, "--jsonl"]
 
 
-class EnhanceRun(ProcessRun[Enhancement]):
-    """A started enhancement.
+class VolumeRun(ProcessRun[Enhancement], abc.ABC):
+    """A started command that makes a volume, and perhaps a residual, of a volume.
 
     Parameters
     ----------
     volume : Volume
-        Scan to enhance.
-    request : EnhanceRequest
+    keep_residual : bool
     runner, on_progress, folder
         As for :class:`~MRHarmonizationLib.slicer_adapter.process_run.ProcessRun`.
 
@@ -71,20 +71,24 @@ class EnhanceRun(ProcessRun[Enhancement]):
     def __init__(
         self,
         volume: Volume,
-        request: EnhanceRequest,
+        keep_residual: bool,
         runner: ProcessRunner,
         on_progress: Callable[[float, str], None] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.request, self._volume = request, volume
+        self._volume, self._keep_residual = volume, keep_residual
         super().__init__(runner, on_progress, folder)
+
+    @abc.abstractmethod
+    def _command(self, source: Path, target: Path, residual: Path | None) -> list[str]:
+        """Return the command line."""
 
     def _prepare(self, folder: Path) -> tuple[list[str], list[Path]]:
         self._target = folder / "enhanced.nrrd"
-        self._residual = folder / "residual.nrrd" if self.request.keep_residual else None
+        self._residual = folder / "residual.nrrd" if self._keep_residual else None
         source = write_volume(self._volume, folder / "scan.nrrd")
         promised = [self._target] if self._residual is None else [self._target, self._residual]
-        return enhance_command(self.request, source, self._target, self._residual), promised
+        return self._command(source, self._target, self._residual), promised
 
     def _read(self, folder: Path) -> Enhancement:
         volume = read_volume(self._target)
@@ -92,3 +96,30 @@ class EnhanceRun(ProcessRun[Enhancement]):
         provenance = Provenance.from_dict(json.loads(sidecar_path(self._target).read_text(encoding="utf-8")))
         said = [*provenance.warnings, *(text for text in self._job.warnings if text not in provenance.warnings)]
         return Enhancement(volume, residual, provenance, tuple(said), self.elapsed_s)
+
+
+class EnhanceRun(VolumeRun):
+    """A started enhancement.
+
+    Parameters
+    ----------
+    volume : Volume
+        Scan to enhance.
+    request : EnhanceRequest
+    runner, on_progress, folder
+        As for :class:`VolumeRun`.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        request: EnhanceRequest,
+        runner: ProcessRunner,
+        on_progress: Callable[[float, str], None] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.request = request
+        super().__init__(volume, request.keep_residual, runner, on_progress, folder)
+
+    def _command(self, source: Path, target: Path, residual: Path | None) -> list[str]:
+        return enhance_command(self.request, source, target, residual)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
-from MRHarmonizationLib.inference.domain import domain_warnings
+from MRHarmonizationLib.inference.domain import domain_warnings, own_grid_warnings
 from MRHarmonizationLib.inference.harmonize import NEAREST
+from MRHarmonizationLib.inference.restore_parts import slice_axis
 from MRHarmonizationLib.methods.reference_group import load_group
 from MRHarmonizationLib.slicer_adapter import records, texts
 from MRHarmonizationLib.slicer_adapter.nodes import check_scalar_node, grid_of_node
@@ -73,6 +74,24 @@ def standardise_readiness(scan: Any, result: Any, reference: str) -> Readiness:
         if reference != NEAREST:
             load_group(reference)  # whether the scan is like it, the run measures
         return ()
+
+    return _looked_at(scan, result, warnings)
+
+
+def restore_readiness(scan: Any, result: Any, card: Card | None) -> Readiness:
+    """Look at a panel's choices for denoising and sharpening.
+
+    Parameters
+    ----------
+    scan, result : vtkMRMLScalarVolumeNode or None
+        None as result means a new node.
+    card : Card or None
+    """
+    if card is None:
+        return Readiness(missing="no network that denoises and sharpens is installed; add one under Advanced")
+
+    def warnings(grid: Grid) -> tuple[str, ...]:
+        return own_grid_warnings(grid, card.domain, slice_axis(grid))
 
     return _looked_at(scan, result, warnings)
 

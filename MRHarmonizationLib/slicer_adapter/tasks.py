@@ -14,6 +14,7 @@ from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.inference.domain import check_scan
 from MRHarmonizationLib.inference.enhance import EnhanceRequest
 from MRHarmonizationLib.inference.harmonize import HarmonizeRequest
+from MRHarmonizationLib.inference.restore import RestoreRequest, check_restorable
 from MRHarmonizationLib.slicer_adapter import records
 from MRHarmonizationLib.slicer_adapter.enhance_run import Enhancement, EnhanceRun
 from MRHarmonizationLib.slicer_adapter.jobs import ProcessRunner
@@ -21,6 +22,7 @@ from MRHarmonizationLib.slicer_adapter.masks import mask_volume
 from MRHarmonizationLib.slicer_adapter.node_task import NodeTask, temporary_folder
 from MRHarmonizationLib.slicer_adapter.nodes import grid_of_node, volume_from_node
 from MRHarmonizationLib.slicer_adapter.process_run import ProcessRun
+from MRHarmonizationLib.slicer_adapter.restore_run import RestoreRun
 from MRHarmonizationLib.slicer_adapter.results import store_enhancement
 from MRHarmonizationLib.slicer_adapter.standardise_run import Standardisation, StandardiseRun
 from MRHarmonizationLib.slicer_adapter.units import remember_reference
@@ -112,6 +114,34 @@ class EnhanceTask(ScanTask[Enhancement]):
         def start(volume: Volume) -> EnhanceRun:
             check_scan(volume)
             return EnhanceRun(volume, request, runner, on_progress, temporary_folder())
+
+        self.request = request
+        super().__init__(input_node, output_node, request.model, start)
+
+
+class RestoreTask(ScanTask[Enhancement]):
+    """A started denoising and sharpening of a node; raises as :class:`EnhanceTask`.
+
+    Parameters
+    ----------
+    input_node, output_node
+        See :class:`ScanTask`; a new output is called ``<input>_<model>``.
+    request : RestoreRequest
+    runner : ProcessRunner
+    on_progress : callable(fraction: float, message: str), optional
+    """
+
+    def __init__(
+        self,
+        input_node: Any,
+        output_node: Any,
+        request: RestoreRequest,
+        runner: ProcessRunner,
+        on_progress: Callable[[float, str], None] | None = None,
+    ) -> None:
+        def start(volume: Volume) -> RestoreRun:
+            check_restorable(volume)
+            return RestoreRun(volume, request, runner, on_progress, temporary_folder())
 
         self.request = request
         super().__init__(input_node, output_node, request.model, start)

@@ -9,6 +9,7 @@ import numpy as np
 
 from MRHarmonizationLib.inference.harmonize import TASK
 from MRHarmonizationLib.inference.provenance import ATTRIBUTE_PREFIX
+from MRHarmonizationLib.inference.restore import TASK as RESTORE_TASK
 from MRHarmonizationLib.methods.case_profile import FULL_SCALE
 from MRHarmonizationLib.methods.reference_group import ReferenceGroup
 from MRHarmonizationLib.volumes.volume import Volume
@@ -26,6 +27,11 @@ OPERATION_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}operation"
 def is_standardised(node: Any) -> bool:
     """Tell whether a node was made by a standardisation of contrast."""
     return node is not None and node.GetAttribute(OPERATION_ATTRIBUTE) == TASK
+
+
+def is_restored(node: Any) -> bool:
+    """Tell whether a node was made by denoising and sharpening."""
+    return node is not None and node.GetAttribute(OPERATION_ATTRIBUTE) == RESTORE_TASK
 
 
 def remember_reference(node: Any, group: ReferenceGroup, mask: Any = None, segment: str = "") -> None:

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import io
+import json
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
 
 from MRHarmonizationLib.core.errors import InputError
+from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.volumes.files import write_bytes_atomic, write_text_atomic
 
 
 def save_checkpoint(path: Path, recipe_digest: str, values: Mapping[str, Any]) -> None:
-    """Write values (tensors, numbers, state dictionaries) with the digest of their recipe, atomically."""
-    temporary = path.with_suffix(".part")
-    torch.save({**values, "recipe": recipe_digest}, temporary)
-    temporary.replace(path)
+    """Write values (tensors, numbers, state dictionaries) with the digest of their recipe, atomically.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written, the disk is full; the checkpoint written before is kept.
+    """
+    _save(path, {**values, "recipe": recipe_digest})
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write the weights of a network as :func:`save_checkpoint` writes its values."""
+    _save(path, network.state_dict())
+
+
+def _save(path: Path, values: Mapping[str, Any]) -> None:
+    content = io.BytesIO()
+    torch.save(values, content)
+    write_bytes_atomic(content.getvalue(), path)
 
 
 def load_checkpoint(path: Path, recipe_id: str, recipe_digest: str, device: torch.device) -> dict[str, Any]:
@@ -33,3 +57,52 @@ def load_checkpoint(path: Path, recipe_id: str, recipe_digest: str, device: torc
             "train into another folder with --out",
         )
     return values
+
+
+def trim_log(path: Path, step: int) -> None:
+    """Remove what a run that was killed wrote into its log behind its last checkpoint, torn lines among it.
+
+    Parameters
+    ----------
+    path : Path
+        JSON lines with the key ``step``; need not exist.
+    step : int
+        Of the checkpoint from which the run goes on.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if int(json.loads(line)["step"]) <= step:
+                kept.append(line)
+    if kept != lines:
+        write_text_atomic("".join(line + "\n" for line in kept), path)
+
+
+@contextlib.contextmanager
+def stop_between_steps(progress: Progress) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a run at its next check of ``progress`` instead of in the midst of a step.
+
+    A second one ends it at once. Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: handler for number, handler in handlers.items() if handler is not None}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        progress.cancel()
+        for each, handler in former.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in former:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -21,7 +21,7 @@ from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.core.local_tone import FEATURES, detail_bands, local_features
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.models.tone_grid import ToneGrid, apply_to_bands
-from MRHarmonizationLib.training.checkpoint import load_checkpoint, save_checkpoint
+from MRHarmonizationLib.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from MRHarmonizationLib.training.contrast_recipe import ContrastRecipe
 from MRHarmonizationLib.training.contrast_samples import (
     BOX_MM,
@@ -362,7 +362,5 @@ def _validate(
     state.since_best += 1
     if score < state.best:
         state.best, state.since_best = score, 0
-        temporary = out / "best.part"
-        torch.save(state.average.state_dict(), temporary)
-        temporary.replace(out / "best.pt")
+        save_weights(out / "best.pt", state.average)
         write_json_atomic(line | {"recipe": recipe.digest}, out / "best.json")

@@ -13,10 +13,13 @@ import torch
 from torch import nn
 
 from MRHarmonizationLib.core.errors import DependencyError, WeightsError
+from MRHarmonizationLib.core.tiling import padded_size
 from MRHarmonizationLib.inference.preparation import CONDITIONING_CHANNELS
+from MRHarmonizationLib.inference.restore_input import RESTORE_CHANNELS
 from MRHarmonizationLib.models import build_model
-from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.training.recipe import RESTORE, Recipe
 from MRHarmonizationLib.volumes.files import write_json_atomic
+from MRHarmonizationLib.volumes.staging import Staging
 
 #: ONNX operator set: old enough for every onnxruntime of the supported Python versions.
 OPSET = 17
@@ -64,27 +67,27 @@ def export_onnx(recipe: Recipe, checkpoint: Path, destination: Path) -> Path:
     example = torch.rand((2, channels, 32, 48) if flat else (1, channels, 32, 48, 24))
     names = ["rows", "columns"] if flat else ["rows", "first", "second"]
     axes = {0: "batch"} | {2 + n: name for n, name in enumerate(names)}
-    temporary = destination.with_suffix(".part")
-    with torch.inference_mode():
-        torch.onnx.export(
-            network,
-            (example,),
-            str(temporary),
-            input_names=["scan"],
-            output_names=["correction"],
-            dynamic_axes={"scan": axes, "correction": axes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        expected = network(example).numpy()
-    session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-    difference = float(np.max(np.abs(session.run(None, {"scan": example.numpy()})[0] - expected)))
-    if not difference < EXPORT_TOLERANCE:
-        temporary.unlink()
-        raise WeightsError(
-            f"exported ONNX differs from torch by {difference:.2g}", "report this with the versions of torch and onnx"
-        )
-    temporary.replace(destination)
+    with Staging() as staging:
+        staged = staging.place(destination)
+        with torch.inference_mode():
+            torch.onnx.export(
+                network,
+                (example,),
+                str(staged),
+                input_names=["scan"],
+                output_names=["correction"],
+                dynamic_axes={"scan": axes, "correction": axes},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+            expected = network(example).numpy()
+        session = onnxruntime.InferenceSession(str(staged), providers=["CPUExecutionProvider"])
+        difference = float(np.max(np.abs(session.run(None, {"scan": example.numpy()})[0] - expected)))
+        if not difference < EXPORT_TOLERANCE:
+            raise WeightsError(
+                f"exported ONNX differs from torch by {difference:.2g}",
+                "report this with the versions of torch and onnx",
+            )
     return destination
 
 
@@ -130,11 +133,11 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
         Measured figures with the command that reproduces them.
     """
     content = weights.read_bytes()
-    flat = recipe.layout == "planes-2.5d"
+    flat, restores = recipe.layout == "planes-2.5d", recipe.task == RESTORE
     card = {
         "id": recipe.id,
         **recipe.card,
-        "task": "enhance",
+        "task": recipe.task,
         "file": weights.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
@@ -148,13 +151,13 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
             "orientation": "RAS",
             "spacing_mm": 1.0,
             "interpolation": "cubic",
-            "channels": ["image", *CONDITIONING_CHANNELS],
-            "stride": 2 ** len(recipe.architecture_parameters["features"]),
+            "channels": ["image", *(RESTORE_CHANNELS if restores else CONDITIONING_CHANNELS)],
+            "stride": build_model(recipe.architecture, recipe.architecture_parameters).stride,
             "ensemble": flat,
             "intensity": {"rule": "percentile", "lower": 0.5, "upper": 99.5},
             "halo": halo_of(recipe),
         },
-        "output": {"residual": True},
+        "output": {"residual": True, "channels": ["noise", "detail"] if restores else ["change"]},
         "scores": dict(scores),
     }
     write_json_atomic(json.loads(json.dumps(card)), destination)
@@ -162,15 +165,6 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
 
 
 def halo_of(recipe: Recipe) -> int:
-    """Return how far, in voxels, an input voxel can reach into the output of the recipe's network.
-
-    Each level contributes its 3-wide convolutions at its own step; strided layers add their kernels.
-    """
-    blocks = list(recipe.architecture_parameters["blocks"])
-    reach = 2 + 2  # stem of four at step one, head convolution at step two
-    for level, count in enumerate(blocks):
-        step = 2 ** (level + 1)
-        passes = 2 if level < len(blocks) - 1 else 1
-        reach += step * 2 * count * passes + step
-    stride = 2 ** len(blocks)
-    return int(np.ceil(reach / stride) * stride)
+    """Return how far, in voxels, an input voxel can reach into the output of the recipe's network: whole strides."""
+    network = build_model(recipe.architecture, recipe.architecture_parameters)
+    return padded_size(int(network.halo), int(network.stride))  # type: ignore[arg-type]

@@ -14,8 +14,19 @@ SSIM_WINDOW, SSIM_STRIDE = 7, 3
 def charbonnier(
     prediction: torch.Tensor, target: torch.Tensor, epsilon: float, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return mean(w · (sqrt(d² + ε²) − ε)): squared for errors below ε, absolute above; w is 1 when omitted."""
+    """Return mean(w · (sqrt(d² + ε²) − ε)): squared for errors below ε, absolute above; w is 1 when omitted.
+
+    With ε = 0 it is :func:`absolute_error`.
+    """
+    if epsilon == 0:
+        return absolute_error(prediction, target, weight)
     error = torch.sqrt((prediction - target) ** 2 + epsilon**2) - epsilon
+    return error.mean() if weight is None else (error * weight).mean()
+
+
+def absolute_error(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Return mean(w · abs(d)), the L1 loss; w is 1 when omitted."""
+    error = (prediction - target).abs()
     return error.mean() if weight is None else (error * weight).mean()
 
 
@@ -29,12 +40,12 @@ def gradient_difference(prediction: torch.Tensor, target: torch.Tensor, epsilon:
     return torch.stack(terms).mean()
 
 
-def structural_dissimilarity(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return 1 − SSIM with a uniform window on (N, 1, …), data range 1."""
+def structural_dissimilarity(prediction: torch.Tensor, target: torch.Tensor, stride: int = SSIM_STRIDE) -> torch.Tensor:
+    """Return 1 − SSIM with a uniform window on (N, 1, …), data range 1; every ``stride``-th window counts."""
     pool = functional.avg_pool2d if prediction.ndim == 4 else functional.avg_pool3d
 
     def mean(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, SSIM_WINDOW, stride=SSIM_STRIDE)
+        return pool(x, SSIM_WINDOW, stride=stride)
 
     mean_p, mean_t = mean(prediction), mean(target)
     variance_p, variance_t = mean(prediction**2) - mean_p**2, mean(target**2) - mean_t**2

@@ -20,6 +20,8 @@ from torch import nn
 NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
 #: Root mean square of an AdamW update, which Muon's is matched to.
 ADAMW_UPDATE_RMS = 0.2
+#: Decay rates of Adam's moments in adversarial training. Source: Radford et al. (2015), arXiv 1511.06434.
+ADVERSARIAL_MOMENTS = (0.5, 0.999)
 #: Decay rates of the moments of the parameters that are no matrices.
 FIRST_MOMENT, SECOND_MOMENT = 0.9, 0.99
 
@@ -110,10 +112,13 @@ def build_optimiser(name: str, network: nn.Module, learning_rate: float, weight_
 
     Parameters
     ----------
-    name : {'adamw', 'muon'}
+    name : {'adamw', 'muon', 'adam'}
+        'adam' has the short memory that adversarial training wants; it decays no weights.
     network : nn.Module
     learning_rate, weight_decay : float
     """
+    if name == "adam":
+        return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=ADVERSARIAL_MOMENTS)
     if name == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     transposed = {id(m.weight) for m in network.modules() if isinstance(m, (nn.ConvTranspose2d, nn.ConvTranspose3d))}

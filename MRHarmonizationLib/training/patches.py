@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from MRHarmonizationLib.inference.preparation import conditioning_channels, plane_stacks
-from MRHarmonizationLib.training.recipe import Recipe
+from MRHarmonizationLib.training.paired_samples import PreparedScan, draw_prepared, load_all_prepared
+from MRHarmonizationLib.training.recipe import RESTORE, Recipe
+from MRHarmonizationLib.training.restore_samples import RestoreSample, cut_restore_patch, draw_restore_sample
 from MRHarmonizationLib.training.samples import Anatomy, Sample, draw_sample, load_sources
 from MRHarmonizationLib.training.stream import OrderedStream, leave_with_parent
 
 _worker_anatomies: list[Anatomy] = []
+_worker_prepared: list[PreparedScan] = []
 _worker_recipe: list[Recipe] = []
 
 
@@ -22,16 +25,23 @@ def _start_worker(recipe: Recipe, data: Path) -> None:
     leave_with_parent()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     _worker_recipe[:] = [recipe]
-    _worker_anatomies[:] = load_sources(recipe.sources, data)
+    if recipe.is_prepared:
+        _worker_prepared[:] = load_all_prepared(recipe.sources, data)
+    else:
+        _worker_anatomies[:] = load_sources(recipe.sources, data)
 
 
-def _work(number: int) -> Sample:
+def _work(number: int) -> Sample | RestoreSample:
     recipe = _worker_recipe[0]
     rng = np.random.default_rng((recipe.seed, number))
+    if recipe.is_prepared:
+        return draw_prepared(rng, _worker_prepared, recipe.block)
+    if recipe.task == RESTORE:
+        return draw_restore_sample(rng, _worker_anatomies, recipe.block)
     return draw_sample(rng, _worker_anatomies, recipe.block, float(recipe.degradation.get("general", 0.3)))
 
 
-class SampleStream(OrderedStream[Sample]):
+class SampleStream(OrderedStream[Sample | RestoreSample]):
     """Samples number ``first``, ``first + 1``, … of a recipe, drawn ahead of use in background processes.
 
     Parameters
@@ -59,7 +69,9 @@ def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple
         what each voxel counts in the loss.
     """
     size = recipe.optimisation.patch
-    if recipe.layout == "planes-2.5d":
+    flat = recipe.layout == "planes-2.5d"
+    axis, index = 0, 0
+    if flat:
         axis = int(rng.choice(sample.stack_axes))
         index = int(rng.integers(sample.image.shape[axis]))
         stack = plane_stacks(sample.image, axis, [index], recipe.planes)[0]
@@ -74,21 +86,32 @@ def cut_patch(rng: np.random.Generator, sample: Sample, recipe: Recipe) -> tuple
     inputs = np.concatenate([stack[block].astype(np.float32), channels])
     patch = truth[block].astype(np.float32)
     weight = np.where(lesions[block], recipe.optimisation.lesion_weight, 1.0).astype(np.float32)
+    if sample.valid is not None:
+        weight *= np.take(sample.valid, index, axis=axis)[None][block] if flat else sample.valid[None][block]
     flips = tuple(1 + a for a in range(truth.ndim - 1) if rng.random() < 0.5)
     return np.flip(inputs, flips), np.flip(patch, flips), np.flip(weight, flips)
 
 
 def draw_batch(
-    rng: np.random.Generator, buffer: deque[Sample], recipe: Recipe
+    rng: np.random.Generator, buffer: deque[Sample | RestoreSample], recipe: Recipe
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut a batch of patches from different samples of the buffer.
 
     Returns
     -------
     inputs, target, weight : ndarray, float32
-        (N, C, …), (N, 1, …) and (N, 1, …); see :func:`cut_patch`.
+        (N, C, …), (N, 1, …) and (N, 1, …); see :func:`cut_patch`; the target has two channels for the task 'restore',
+        see :func:`~MRHarmonizationLib.training.restore_samples.cut_restore_patch`.
     """
     chosen = rng.choice(len(buffer), recipe.optimisation.batch, replace=len(buffer) < recipe.optimisation.batch)
-    pairs = [cut_patch(rng, buffer[int(n)], recipe) for n in chosen]
+    pairs = [_cut(rng, buffer[int(n)], recipe) for n in chosen]
     inputs, target, weight = (np.stack(parts) for parts in zip(*pairs, strict=True))
     return inputs, target, weight
+
+
+def _cut(
+    rng: np.random.Generator, sample: Sample | RestoreSample, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if isinstance(sample, RestoreSample):
+        return cut_restore_patch(rng, sample, recipe)
+    return cut_patch(rng, sample, recipe)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MRHarmonizationLib.core.image_quality import estimate_noise_map, estimate_resolution
+from MRHarmonizationLib.core.image_quality import estimate_noise, estimate_resolution, local_noise
+from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.degradations.noise_blur import (
     NoiseBlurParameters,
     add_noise,
@@ -15,8 +16,8 @@ from MRHarmonizationLib.degradations.noise_blur import (
     noise_deviation,
     sample_noise_blur,
 )
-from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.inference.preparation import plane_stacks
+from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy, draw_object, jittered_scale
 
@@ -30,8 +31,9 @@ MASKED_SHARE, AIR = 0.2, 0.04
 ESTIMATED_SHARE, NOISE_JITTER, RESOLUTION_JITTER = 0.6, 0.12, 0.06
 #: Fewest slices of a sample.
 FEWEST_SLICES = 5
-#: Factor on the texture of label images: less of it than noise-free scans would be learned as noise.
-TEXTURE = 0.6
+#: Largest factor on the texture of label images, and that of images to be judged: tissue free of noise is smoother
+#: than the generator draws it, and texture that looks like noise teaches to keep noise.
+MOST_TEXTURE, TEXTURE = 0.6, 0.3
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def draw_restore_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], 
     """
     while True:
         anatomy = draw_anatomy(rng, anatomies)
-        truth, lesions = draw_object(rng, anatomy, block, float(rng.uniform(*VOXEL_MM)), TEXTURE)
+        voxel_mm, texture = float(rng.uniform(*VOXEL_MM)), float(rng.uniform(0.0, MOST_TEXTURE))
+        truth, lesions = draw_object(rng, anatomy, block, voxel_mm, texture)
         if np.percentile(truth, 90) > np.percentile(truth, 5):  # not a block of air
             break
     flat = anatomy.source.in_plane_only
@@ -114,17 +117,18 @@ def degraded_sample(
     deviation = noise_deviation(truth.shape, 0.01 * parameters.noise_percent * span, parameters.gain)
     image = add_noise(blurred, deviation, parameters) if parameters.noise_percent > 0 else blurred
     if masked is not None:
-        truth, blurred, image = (np.where(masked, np.float32(0), part) for part in (truth, blurred, image))
-    generator = rng or np.random.default_rng(0)
-    scale = jittered_scale(generator, image)
+        truth, blurred, image = (np.asarray(np.where(masked, 0, part), np.float32) for part in (truth, blurred, image))
+    scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
     image, blurred, truth = (scale.normalise(part) for part in (image, blurred, truth))
-    planes = [max(parameters.resolution_voxels[axis], 1.0) for axis in (1, 2)]
     if rng is None or rng.random() < ESTIMATED_SHARE:
-        found = estimate_noise_map(image)
-        told_noise, told_resolution = found.local, estimate_resolution(image, found.sigma)
+        level = estimate_noise(image)
+        told_noise = local_noise(image, level) * np.float32(_added_share(level.sigma, blurred))
+        told_resolution = estimate_resolution(image, level.sigma)
     else:
-        told_noise = deviation / np.float32(scale.scale) * np.float32(np.exp(rng.normal(0.0, NOISE_JITTER)))
-        told_resolution = float(np.sqrt(planes[0] * planes[1]) * np.exp(rng.normal(0.0, RESOLUTION_JITTER)))
+        jitter = float(np.exp(rng.normal(0.0, NOISE_JITTER)))
+        told_noise = np.asarray(deviation * (jitter / scale.scale), np.float32)
+        _, first, second = parameters.resolution_voxels
+        told_resolution = float(np.sqrt(first * second) * np.exp(rng.normal(0.0, RESOLUTION_JITTER)))
     half = np.float16
     return RestoreSample(
         image.astype(half),
@@ -135,6 +139,15 @@ def degraded_sample(
         stack_axes,
         lesions,
     )
+
+
+def _added_share(estimate: float, noise_free: np.ndarray) -> float:
+    """Return the share of an estimate that is added noise: real scans have noise of their own, and texture.
+
+    What the network is told is the noise to be taken away; a truth that keeps noise would teach it to leave some.
+    """
+    own = estimate_noise(noise_free).sigma
+    return float(np.sqrt(max(1.0 - (own / estimate) ** 2, 0.0))) if estimate > 0 else 0.0
 
 
 def cut_restore_patch(

@@ -13,9 +13,15 @@ from MRHarmonizationLib.core.intensity import IntensityScale, fit_intensity_scal
 from MRHarmonizationLib.degradations.bias_field import apply_bias_field, sample_bias_field
 from MRHarmonizationLib.degradations.contrast import apply_tone_curve, sample_tone_curve
 from MRHarmonizationLib.degradations.deformation import block_coordinates, sample_deformation
-from MRHarmonizationLib.degradations.label_images import BRAIN_LABELS, render_label_image, sample_label_image
+from MRHarmonizationLib.degradations.label_images import (
+    BRAIN_LABELS,
+    LabelImageParameters,
+    render_label_image,
+    sample_label_image,
+)
 from MRHarmonizationLib.degradations.lesions import apply_lesions, sample_lesions
 from MRHarmonizationLib.degradations.lowfield import acquire, sample_acquisition
+from MRHarmonizationLib.degradations.reference_look import sample_reference_look
 from MRHarmonizationLib.inference.preparation import Conditioning, conditioning, thick_axis_order
 from MRHarmonizationLib.training.recipe import Source
 from MRHarmonizationLib.volumes.files import read_volume
@@ -41,6 +47,8 @@ class Sample:
         Axes (1, 2) along which planes may be stacked.
     lesions : ndarray, shape (T, A, B), bool
         Where lesions were drawn.
+    valid : ndarray, shape (T, A, B), bool, optional
+        Where the target is known; everywhere if omitted.
     """
 
     image: np.ndarray
@@ -48,6 +56,7 @@ class Sample:
     condition: Conditioning
     stack_axes: tuple[int, ...]
     lesions: np.ndarray
+    valid: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,15 @@ def load_sources(sources: Sequence[Source], data: Path) -> list[Anatomy]:
     return [load_anatomy(data / f, s) for s in sources for f in s.files]
 
 
+def sample_look(
+    rng: np.random.Generator, labels: np.ndarray, contrast: str, texture: float = 1.0
+) -> LabelImageParameters:
+    """Draw intensities for a label map, of any contrast where it is empty; else every other time the reference look."""
+    if contrast and rng.random() < 0.5:
+        return sample_reference_look(rng, labels, contrast)
+    return sample_label_image(rng, labels, contrast or None, texture)
+
+
 def draw_anatomy(rng: np.random.Generator, anatomies: Sequence[Anatomy]) -> Anatomy:
     """Draw a source by weight, then one of its images."""
     sources = list(dict.fromkeys(a.source for a in anatomies))
@@ -142,7 +160,7 @@ def draw_object(
     coordinates = block_coordinates(shape, centre, anatomy.spacing_kji_mm, deformation, axes, voxel_mm)
     if anatomy.source.kind == "labels":
         labels = map_coordinates(anatomy.array, coordinates, order=0, mode="constant", cval=0)
-        image = render_label_image(labels, sample_label_image(rng, labels, texture=texture))
+        image = render_label_image(labels, sample_look(rng, labels, anatomy.source.contrast, texture))
         inside = np.isin(labels, BRAIN_LABELS)
     else:
         image = map_coordinates(anatomy.array, coordinates, order=3, prefilter=False, mode="constant", cval=0)
@@ -154,7 +172,11 @@ def draw_object(
         image = apply_lesions(image, sample_lesions(rng, inside), (voxel_mm, voxel_mm, voxel_mm))
         lesions = np.abs(image - healthy) > LESION_EDGE * np.abs(healthy)
     if anatomy.source.kind == "image" and rng.random() < 0.7 and image.max() > image.min():
-        image = apply_tone_curve(image, sample_tone_curve(rng, strength=0.5, monotone=rng.random() < 0.75))
+        if anatomy.source.contrast:  # the contrast is to stay what it is
+            curve = sample_tone_curve(rng, strength=0.25, gamma_sd=0.1)
+        else:
+            curve = sample_tone_curve(rng, strength=0.5, monotone=rng.random() < 0.75)
+        image = apply_tone_curve(image, curve)
         image = np.maximum(image, 0.0)
     if rng.random() < 0.5:
         image = apply_bias_field(image, sample_bias_field(rng, 0.25))

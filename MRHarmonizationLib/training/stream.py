@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ T = TypeVar("T")
 
 
 def leave_with_parent() -> None:
-    """End this process when its parent ends: a killed trainer must not leave its simulators behind."""
+    """End this process when its parent ends, and only then: neither without it nor by a Ctrl-C meant for it."""
+    if multiprocessing.parent_process() is None:
+        return  # nothing runs in the background
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -39,7 +43,7 @@ class OrderedStream(Generic[T]):
     first : int
         For resuming.
     workers : int
-        Background processes.
+        Background processes; 0 does the work in this process, when it is asked for.
     """
 
     def __init__(
@@ -50,14 +54,20 @@ class OrderedStream(Generic[T]):
         first: int = 0,
         workers: int = 1,
     ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, start, arguments)
+        self._pool: ProcessPoolExecutor | None = None
+        if workers:
+            self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start, arguments)
+        else:
+            start(*arguments)
         self._work = work
         self._next = first
         self._ahead = 3 * workers
         self._pending: deque[Future[T]] = deque()
 
     def __iter__(self) -> Iterator[T]:
+        while self._pool is None:
+            self._next += 1
+            yield self._work(self._next - 1)
         while True:
             while len(self._pending) < self._ahead:
                 self._pending.append(self._pool.submit(self._work, self._next))
@@ -68,4 +78,5 @@ class OrderedStream(Generic[T]):
         """Stop the background processes."""
         for future in self._pending:
             future.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)

@@ -13,6 +13,7 @@ from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.degradations.label_images import BRAIN_LABELS, render_label_image, sample_label_image
 from MRHarmonizationLib.degradations.lowfield import AcquisitionParameters, acquire
 from MRHarmonizationLib.inference.preparation import conditioning, conditioning_channels, plane_stacks, thick_axis_order
+from MRHarmonizationLib.training.paired_samples import validation_cases
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Sample, load_sources
 from MRHarmonizationLib.volumes.grid import Grid
@@ -51,7 +52,9 @@ class ValidationSet:
 
     @classmethod
     def build(cls, recipe: Recipe, data: Path) -> ValidationSet:
-        """Simulate the validation scans of a recipe."""
+        """Simulate the validation scans of a recipe, or read its validation pairs."""
+        if recipe.is_prepared:
+            return cls(validation_cases(recipe.validation, data), replace(recipe))
         cases = {}
         names = [Path(f).name.split(".")[0] for s in recipe.validation for f in s.files]
         for name, anatomy in zip(names, load_sources(recipe.validation, data), strict=True):
@@ -65,7 +68,8 @@ class ValidationSet:
             block = anatomy.array[tuple(slice(s, s + BLOCK) for s in start)]
             if anatomy.source.kind == "labels":
                 rng = np.random.default_rng(16)
-                truth = render_label_image(block, sample_label_image(rng, block, "t1"))
+                contrast = anatomy.source.contrast or "t1"
+                truth = render_label_image(block, sample_label_image(rng, block, contrast))
                 mask = np.isin(block, BRAIN_LABELS)
             else:
                 from scipy.ndimage import map_coordinates

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.volumes.grid import Grid
-from MRHarmonizationLib.volumes.resampling import RAS_TO_LPS, sitk_geometry, to_sitk
+from MRHarmonizationLib.volumes.resampling import INTERPOLATORS, RAS_TO_LPS, sitk_geometry, to_sitk
 from MRHarmonizationLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -17,18 +19,21 @@ if TYPE_CHECKING:
 #: Shrink factors and smoothing (mm) from coarse to fine.
 _SHRINK, _SMOOTHING_MM = (4, 2, 1), (6.0, 3.0, 1.5)
 _ITERATIONS, _BINS, _SHARE, _SEED = 120, 32, 0.3, 1
+#: Where a search may begin: centres of mass, centres of the fields of view, or the files' own positions.
+STARTS = ("moments", "geometry", "header")
 
 
-def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
+def register_affine(moving: Volume, fixed: Volume, start: str = "moments") -> np.ndarray:
     """Return the affine map that lays one head on another.
 
-    Mutual information, from the centres of mass, a rigid stage first; on one thread with a fixed seed, so that the
-    same images give the same map.
+    Mutual information, a rigid stage first; on one thread with a fixed seed, so that the same images give the same map.
 
     Parameters
     ----------
     moving, fixed : Volume
-        Brains with 0 around them; contrasts may differ.
+        Brains or heads with 0 around them; contrasts may differ.
+    start : {'moments', 'geometry', 'header'}
+        See :data:`STARTS`.
 
     Returns
     -------
@@ -44,17 +49,14 @@ def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
 
     images = [to_sitk(volume.with_array(volume.array.astype(np.float32))) for volume in (fixed, moving)]
     try:
-        rigid = sitk.Euler3DTransform(
-            sitk.CenteredTransformInitializer(
-                *images, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
-            )
-        )
-        _refine(images, rigid)
-        affine = sitk.AffineTransform(3)
-        affine.SetCenter(rigid.GetCenter())
-        affine.SetMatrix(rigid.GetMatrix())
-        affine.SetTranslation(rigid.GetTranslation())
-        _refine(images, affine)
+        with _one_thread():
+            rigid = _first_guess(images, start)
+            _refine(images, rigid)
+            affine = sitk.AffineTransform(3)
+            affine.SetCenter(rigid.GetCenter())
+            affine.SetMatrix(rigid.GetMatrix())
+            affine.SetTranslation(rigid.GetTranslation())
+            _refine(images, affine)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(
@@ -64,8 +66,10 @@ def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
     return _as_ras_matrix(affine)
 
 
-def resample_through(volume: Volume, grid: Grid, matrix: np.ndarray, fill: float = 0.0) -> Volume:
-    """Read a volume through an affine map, linearly.
+def resample_through(
+    volume: Volume, grid: Grid, matrix: np.ndarray, fill: float = 0.0, interpolation: str = "linear"
+) -> Volume:
+    """Read a volume through an affine map.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ def resample_through(volume: Volume, grid: Grid, matrix: np.ndarray, fill: float
         RAS mm of ``grid`` → RAS mm of ``volume``, as :func:`register_affine` gives it.
     fill : float
         Outside the volume.
+    interpolation : str
+        One of :data:`~MRHarmonizationLib.volumes.resampling.INTERPOLATORS`.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def resample_through(volume: Volume, grid: Grid, matrix: np.ndarray, fill: float
         to_sitk(volume.with_array(volume.array.astype(np.float32))),
         grid.size_ijk,
         transform,
-        sitk.sitkLinear,
+        getattr(sitk, INTERPOLATORS[interpolation]),
         origin,
         spacing,
         directions,
@@ -101,6 +107,33 @@ def resample_through(volume: Volume, grid: Grid, matrix: np.ndarray, fill: float
         sitk.sitkFloat32,
     )
     return Volume(sitk.GetArrayFromImage(out), grid, volume.name)
+
+
+def _first_guess(images: list[SimpleITK.Image], start: str) -> SimpleITK.Euler3DTransform:
+    import SimpleITK as sitk
+
+    kinds = sitk.CenteredTransformInitializerFilter
+    guess = sitk.Euler3DTransform(
+        sitk.CenteredTransformInitializer(
+            *images, sitk.Euler3DTransform(), kinds.MOMENTS if start == "moments" else kinds.GEOMETRY
+        )
+    )
+    if start == "header":
+        guess.SetTranslation((0.0, 0.0, 0.0))
+    return guess
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let every filter of SimpleITK work on one thread: sums then do not depend on how work is shared out."""
+    import SimpleITK as sitk
+
+    former = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(former)
 
 
 def _refine(images: list[SimpleITK.Image], transform: SimpleITK.Transform) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import WeightsError
 
-LAYOUTS = ("planes-2.5d", "volume-3d", "whole-head")
+LAYOUTS = ("planes-2.5d", "volume-3d", "whole-head", "diffusion")
 """Input layouts: stacks of adjacent planes or blocks, for the predictor; features of a head, for a standardiser."""
 
 INTENSITY_RULES = ("percentile", "case")
@@ -92,7 +92,8 @@ class InputContract:
     orientation : str
         Anatomical frame of the axes; always ``RAS``.
     spacing_mm : float
-        Isotropic spacing of the grid the network works on, in mm.
+        Isotropic spacing of the grid the network works on, in mm; without meaning for the task ``restore``, which
+        works on the scan's own grid.
     interpolation : str
         How the scan is resampled on that grid.
     channels : tuple of str
@@ -141,9 +142,18 @@ class InputContract:
 
 @dataclass(frozen=True)
 class OutputContract:
-    """What the network returns: with ``residual``, the change to add to the normalised image."""
+    """What the network returns.
+
+    Attributes
+    ----------
+    residual : bool
+        Whether it is the change to add to the normalised image.
+    channels : tuple of str
+        Names of the output's channels.
+    """
 
     residual: bool = True
+    channels: tuple[str, ...] = ("change",)
 
 
 @dataclass(frozen=True)
@@ -252,7 +262,7 @@ class Card:
                 checkpoint=_checkpoint(rest.pop("checkpoint", None)),
                 architecture=Architecture(**rest.pop("architecture")),
                 input=_input_contract(rest.pop("input")),
-                output=OutputContract(**rest.pop("output", {})),
+                output=OutputContract(**_tuples(rest.pop("output", {}))),
                 domain=Domain(**_tuples(rest.pop("domain", {}))),
                 trained_on=tuple(rest.pop("trained_on", ())),
                 limitations=tuple(map(str, rest.pop("limitations", ()))),
@@ -285,7 +295,7 @@ class Card:
                 "channels": list(contract.channels),
                 "intensity": dict(vars(contract.intensity)),
             },
-            "output": dict(vars(self.output)),
+            "output": {"residual": self.output.residual, "channels": list(self.output.channels)},
             "domain": {
                 key: list(value) if isinstance(value, tuple) else value for key, value in vars(self.domain).items()
             },

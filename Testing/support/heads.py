@@ -38,6 +38,22 @@ def head_labels(seed: int, shape: tuple[int, int, int] = SHAPE, spacing_mm: floa
     return Volume(labels, Grid(shape, affine), f"head {seed}")
 
 
+def face_labels(seed: int, shape: tuple[int, int, int] = SHAPE, spacing_mm: float = SPACING_MM) -> Volume:
+    """Return :func:`head_labels` with a nose, eyes, a cerebellum and a neck: no axis about which it looks the same."""
+    plain = head_labels(seed, shape, spacing_mm)
+    axes = [np.linspace(-1, 1, n) for n in shape]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    labels = np.array(plain.array)
+    empty = labels == 0
+    labels[empty & (np.abs(x) < 0.12) & (y > 0.6) & (np.abs(z + 0.25) < 0.2)] = OUTSIDE
+    labels[empty & (x**2 + (y + 0.2) ** 2 < 0.25) & (z < -0.5)] = OUTSIDE
+    for side in (-1, 1):
+        labels[((x - 0.35 * side) / 0.16) ** 2 + ((y - 0.6) / 0.14) ** 2 + ((z + 0.15) / 0.16) ** 2 < 1] = 24
+    labels[(x / 0.5) ** 2 + ((y + 0.5) / 0.22) ** 2 + ((z + 0.5) / 0.2) ** 2 < 1] = 8
+    labels[((x - 0.3) / 0.18) ** 2 + ((y + 0.1) / 0.3) ** 2 + ((z - 0.35) / 0.15) ** 2 < 1] = 12
+    return plain.with_array(labels)
+
+
 def write_heads(folder: Path) -> Path:
     """Write the folder and return it."""
     for name in ("labelmaps", "structural", "ms_lesions"):

@@ -25,7 +25,7 @@ from MRHarmonizationLib.volumes.volume import Volume
 
 COMMANDS = (
     *("demo", "enhance", "undo", "degrade", "models", "import-weights", "compare", "train", "evaluate"),
-    *("harmonize", "simulate-dwi", "probe"),
+    *("harmonize", "restore", "simulate-dwi", "probe", "prepare-pairs"),
 )
 
 

@@ -10,6 +10,7 @@ from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.methods.dwi_harmonizers.base import FittedDwiHarmonizer, GainOperator, dwi_harmonizer
 from MRHarmonizationLib.methods.dwi_target import PERCENTILES, DwiTarget, b0_quantiles
 from MRHarmonizationLib.volumes.dwi import DwiVolume
+from MRHarmonizationLib.volumes.grid import Grid
 
 #: Landmarks of Nyúl's method: the deciles between robust ends.
 LANDMARKS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
@@ -41,7 +42,7 @@ class _B0Map(FittedDwiHarmonizer):
                 f"{len(self.percentiles)} percentiles have {len(self.levels)} levels", "give two or more of each"
             )
 
-    def prepare(self, dwi: DwiVolume, mask: np.ndarray) -> GainOperator:
+    def prepare(self, dwi: DwiVolume, mask: np.ndarray, acquired: Grid | None = None) -> GainOperator:
         """Return the map of gains."""
         own = np.interp(self.percentiles, PERCENTILES, b0_quantiles(dwi, mask))
         middle = float(np.interp(50.0, self.percentiles, self.levels)) / float(np.interp(50.0, self.percentiles, own))

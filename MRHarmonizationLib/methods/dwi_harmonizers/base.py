@@ -28,6 +28,7 @@ from MRHarmonizationLib.core.registry import Registry
 from MRHarmonizationLib.methods.dwi_target import DwiTarget, target_of_scans
 from MRHarmonizationLib.volumes.atomic import write_bytes_atomic, write_json_atomic
 from MRHarmonizationLib.volumes.dwi import DwiVolume
+from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.staging import Staging
 
 FORMAT = "MRHarmonization diffusion harmonizer"
@@ -81,7 +82,7 @@ class FittedDwiHarmonizer(ABC):
     method: ClassVar[str] = ""
 
     @abstractmethod
-    def prepare(self, dwi: DwiVolume, mask: np.ndarray) -> DwiOperator:
+    def prepare(self, dwi: DwiVolume, mask: np.ndarray, acquired: Grid | None = None) -> DwiOperator:
         """Measure a scan and return what is to be done to its volumes.
 
         Parameters
@@ -90,6 +91,8 @@ class FittedDwiHarmonizer(ABC):
             Noise-corrected; not changed. Any number and order of volumes.
         mask : bool ndarray, shape (K, J, I)
             Brain: where intensities are measured.
+        acquired : Grid, optional
+            Of the scan before it was resampled; its own if omitted.
 
         Raises
         ------

@@ -120,7 +120,7 @@ class LinearRish(FittedDwiHarmonizer):
             scales[1:].reshape(len(shells), order // 2 + 1, *template.grid.shape),
         )
 
-    def prepare(self, dwi: DwiVolume, mask: np.ndarray) -> RishOperator:
+    def prepare(self, dwi: DwiVolume, mask: np.ndarray, acquired: Grid | None = None) -> RishOperator:
         """Register the scan to the template and find its coefficients, shell by shell.
 
         Raises

@@ -9,6 +9,7 @@ import numpy as np
 from MRHarmonizationLib.methods.dwi_harmonizers.base import FittedDwiHarmonizer, GainOperator, dwi_harmonizer
 from MRHarmonizationLib.methods.dwi_target import DwiTarget, b0_quantiles
 from MRHarmonizationLib.volumes.dwi import DwiVolume
+from MRHarmonizationLib.volumes.grid import Grid
 
 
 @dwi_harmonizer("global_scaling", "Global scaling", "one factor for all volumes: the median of the unweighted brain")
@@ -29,7 +30,7 @@ class GlobalScaling(FittedDwiHarmonizer):
         """Take the target's median."""
         return cls(float(target.median_b0))
 
-    def prepare(self, dwi: DwiVolume, mask: np.ndarray) -> GainOperator:
+    def prepare(self, dwi: DwiVolume, mask: np.ndarray, acquired: Grid | None = None) -> GainOperator:
         """Return the factor as a map."""
         factor = self.median / float(b0_quantiles(dwi, mask)[50])
         return GainOperator(np.full(dwi.grid.shape, factor, np.float32))

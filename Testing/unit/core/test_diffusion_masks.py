@@ -50,3 +50,14 @@ def test_tissues_are_what_they_are():
         inside = found[name]
         assert np.count_nonzero(inside & (truth == number)) > 0.9 * np.count_nonzero(inside), name
         assert np.count_nonzero(inside) > 0.5 * np.count_nonzero(truth == number), name
+
+
+def test_shaded_tissue_beside_bright_fluid_is_brain():
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 60, 60)), indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + 0.5 * z**2)
+    tissue = np.where(np.sin(9 * x) * np.cos(8 * y) > 0.6, 1000.0, 300.0)  # fluid is much brighter
+    image = np.where(radius < 0.8, tissue * np.exp(-0.5 * y), 12.0).astype(np.float32)
+    found = brain_mask(image)
+    inside = radius < 0.75
+    assert np.count_nonzero(found & inside) > 0.98 * np.count_nonzero(inside)
+    assert np.count_nonzero(found & (radius > 0.9)) < 0.01 * np.count_nonzero(inside)

@@ -69,5 +69,5 @@ def test_background_gives_result_or_error(head_phantom: Volume):
 def test_same_numbers_as_the_command_line(head_phantom: Volume, noisy: Volume):
     from MRHarmonizationLib.inference import enhance
 
-    expected = {m.name: (m.detail["before"], m.value) for m in enhance._measured(noisy, head_phantom)}
+    expected = {m.name: (m.detail["before"], m.value) for m in enhance.measured_change(noisy, head_phantom)}
     assert {item.name: (item.before, item.after) for item in measure(noisy, head_phantom)} == expected

@@ -55,7 +55,7 @@ def test_the_users_folder_is_found_without_the_environment(own_home, monkeypatch
 
 
 def test_an_unknown_model_names_those_there_are(folders):
-    with pytest.raises(ModelNotFoundError, match="'nine'.*one, two") as caught:
+    with pytest.raises(ModelNotFoundError, match="'nine'.*one.*two") as caught:
         get_model("nine")
     assert caught.value.exit_code == 4
 

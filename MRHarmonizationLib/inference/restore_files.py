@@ -1,0 +1,100 @@
+"""Denoising and sharpening of files: the result whole with its sidecar, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.inference.file_operations import (
+    READING_PART,
+    WORKING_PART,
+    WRITING_ALLOWANCE,
+    AnyPath,
+    checked_residual_path,
+    refuse_same_file,
+)
+from MRHarmonizationLib.inference.provenance import sidecar_path
+from MRHarmonizationLib.inference.restore import RestoreRequest, RestoreResult, restore
+from MRHarmonizationLib.volumes.files import (
+    check_output_path,
+    check_volume_output,
+    read_volume,
+    write_json_atomic,
+    write_volume,
+)
+from MRHarmonizationLib.volumes.staging import Staging
+
+
+@dataclass(frozen=True)
+class RestoredFiles:
+    """Where :func:`restore_file` put its result.
+
+    Attributes
+    ----------
+    output, sidecar : Path
+        The restored volume and the record of where it comes from.
+    residual : Path or None
+        What :func:`~MRHarmonizationLib.inference.file_operations.undo_file` needs, if it was asked for.
+    result : RestoreResult
+    """
+
+    output: Path
+    sidecar: Path
+    residual: Path | None
+    result: RestoreResult
+
+
+def restore_file(
+    source: AnyPath,
+    output: AnyPath,
+    request: RestoreRequest | None = None,
+    residual: AnyPath | None = None,
+    series_uid: str | None = None,
+    progress: Progress | None = None,
+) -> RestoredFiles:
+    """Denoise and sharpen a scan in a file or a DICOM folder.
+
+    Parameters
+    ----------
+    source : path-like
+        Anything :func:`~MRHarmonizationLib.volumes.files.read_volume` reads.
+    output : path-like
+        Ends with .nii.gz, .nii, .nrrd or .mha. Its provenance is written beside it, ``.mrh.json`` in place of the
+        extension.
+    request : RestoreRequest, optional
+        Defaults throughout if omitted; ``keep_residual`` is set by ``residual``.
+    residual : path-like, optional
+        Where to write the residual, a ``.nrrd`` file.
+    series_uid : str, optional
+        Which DICOM series of the folder.
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError, OutputError, ParameterError
+        Checked before the work begins as far as it can be known then.
+    Other errors of the library
+        As :func:`~MRHarmonizationLib.inference.restore.restore`.
+    """
+    progress = progress or Progress()
+    request = replace(request or RestoreRequest(), keep_residual=residual is not None)
+    target = check_volume_output(output)
+    residual_target = checked_residual_path(residual)
+    sidecar = check_output_path(sidecar_path(target))
+    refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
+    progress.report(0.0, "Reading the scan")
+    scan = read_volume(source, series_uid)
+    needed = int(scan.array.size * 4 * WRITING_ALLOWANCE)
+    check_output_path(target, needed * (1 if residual is None else 2))
+    result = restore(scan, request, progress.part(READING_PART, WORKING_PART))
+    progress.report(WORKING_PART, "Writing the result")
+    with Staging() as staging:
+        if residual_target is not None and result.residual is not None:
+            write_volume(result.residual, staging.place(residual_target))
+        record = result.provenance.to_dict() | {"measurements": [m.to_dict() for m in result.measurements]}
+        write_json_atomic(record, staging.place(sidecar))
+        write_volume(result.volume, staging.place(target))
+        progress.check()
+    progress.report(1.0, "Done")
+    return RestoredFiles(target, sidecar, residual_target, result)
