@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_pairs, cli_probe, cli_restore, cli_train
-from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, report_failure
+from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, finite, report_failure
 from MRHarmonizationLib.cli_train import data_folder
 from MRHarmonizationLib.core.errors import ParameterError
 
@@ -217,7 +217,7 @@ def models(
         from MRHarmonizationLib.weights.store import list_models
 
         cards = list_models()
-        values = [card.to_dict() for card in cards]
+        values = finite([card.to_dict() for card in cards])
         lines = [json.dumps(values, indent=2, ensure_ascii=True)] if as_json else model_lines(cards)
         session.result({"models": values}, lines)
 

@@ -86,7 +86,12 @@ def publish_dwi(
             "halo": HALO,
         },
         "output": {"residual": False},
-        "domain": {"modalities": ["dwi"], "body_part": "head"},
+        "domain": {
+            "modalities": ["dwi"],
+            "slice_spacing_mm": _taught(tone, "slice_spacing"),
+            "inplane_mm": _taught(tone, "pixel_spacing"),
+            "body_part": "head",
+        },
         "target": recipe.target,
         "unit": UNIT,
         "tone": dict(tone),
@@ -95,6 +100,12 @@ def publish_dwi(
     path = folder / f"{recipe.id}.json"
     write_json_atomic(json.loads(json.dumps(card)), path)
     return weights, path
+
+
+def _taught(tone: Mapping[str, Any], name: str) -> list[float]:
+    """Return the range of a feature in the scans that taught the tone."""
+    place = list(tone["features"]).index(name)
+    return [float(tone["lowest"][place]), float(tone["highest"][place])]
 
 
 def _export(recipe: DwiRecipe, checkpoint: Path, destination: Path) -> Path:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from MRHarmonizationLib.core.guided_filters import PER_PASS
 from MRHarmonizationLib.inference.dwi_network import CHANNELS
 from MRHarmonizationLib.models.dwi_filters import DwiFilters, filter_passes
