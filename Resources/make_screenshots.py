@@ -42,6 +42,7 @@ def main() -> None:
     print(enhance(host, options.out / "panel_enhance.png"))
     print(compare(host, options.out / "panel_compare.png"))
     print(standardise(host, options.out / "panel_standardise.png"))
+    print(restore(host, options.out / "panel_restore.png"))
     data = Path(os.environ.get("MRH_DATA", ROOT.parent / "shared" / "data"))
     print(diffusion(host, options.out / "panel_dwi.png", data / DIFFUSION_SCAN))
     host.close()
@@ -90,6 +91,19 @@ def standardise(host: Any, path: Path) -> Path:
     return Path(host.grab(path))
 
 
+def restore(host: Any, path: Path) -> Path:
+    """Take the noise off the sample."""
+    host.select("MRHarmonizationEnhance")
+    panel = host.widget("MRHarmonizationEnhance")
+    host.click(panel.ui.sampleButton)
+    panel.ui.modeComboBox.setCurrentIndex(2)
+    run(host, panel)
+    if panel.ui.outputSelector.currentNode() is None:
+        raise SystemExit(panel.ui.statusLabel.text)
+    host.wait(lambda: not panel.comparison.is_measuring, LONGEST_RUN_S)
+    return Path(host.grab(path))
+
+
 def diffusion(host: Any, path: Path, scan: Path) -> Path | str:
     """Harmonise a diffusion scan to the shipped target; look at one of its volumes and at the table."""
     if not scan.is_file():
@@ -98,6 +112,8 @@ def diffusion(host: Any, path: Path, scan: Path) -> Path | str:
     panel = host.widget("MRHarmonizationDWI")
     host.answers.append(str(scan))
     host.click(panel.ui.loadButton)
+    panel.ui.methodComboBox.setCurrentIndex(panel.ui.methodComboBox.findData("network"))
+    panel.ui.gridComboBox.setCurrentIndex(1)  # the target's voxels, on which the network sharpens too
     run(host, panel)
     if panel.ui.outputSelector.currentNode() is None:
         raise SystemExit(panel.ui.statusLabel.text)

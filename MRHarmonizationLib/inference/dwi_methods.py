@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 import MRHarmonizationLib.inference.dwi_network  # noqa: F401  (makes the network known)
 from MRHarmonizationLib.core.errors import ParameterError
@@ -15,35 +12,15 @@ from MRHarmonizationLib.inference.dwi_noise import NoiseCorrection
 from MRHarmonizationLib.inference.dwi_request import HarmonizeDwiRequest
 from MRHarmonizationLib.methods.dwi_harmonizers.base import (
     DWI_HARMONIZERS,
-    DwiOperator,
     FittedDwiHarmonizer,
     load_dwi_harmonizer,
 )
 from MRHarmonizationLib.methods.dwi_target import checked_mask, load_target
 from MRHarmonizationLib.volumes.dwi import DwiVolume
-from MRHarmonizationLib.volumes.grid import Grid
 
 
-@dataclass(frozen=True)
-class ChosenMethod:
-    """A method and what is recorded of it.
-
-    Attributes
-    ----------
-    id, version, digest : str
-        Of the method and its fitted state.
-    prepare : callable
-        ``prepare(dwi, mask, acquired) -> DwiOperator``, where ``acquired`` is the scan's own grid.
-    """
-
-    id: str
-    version: str
-    digest: str
-    prepare: Callable[[DwiVolume, np.ndarray, Grid], DwiOperator]
-
-
-def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | None = None) -> ChosenMethod:
-    """Return the method of a request.
+def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | None = None) -> FittedDwiHarmonizer:
+    """Return the harmoniser that a request names, fitted.
 
     Parameters
     ----------
@@ -58,8 +35,6 @@ def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | No
     InputError
         The file of the fitted harmoniser cannot be used.
     """
-    from MRHarmonizationLib import __version__
-
     if fitted is None and request.fitted is not None:
         fitted = load_dwi_harmonizer(request.fitted)
     if fitted is None:
@@ -68,7 +43,7 @@ def chosen_method(request: HarmonizeDwiRequest, fitted: FittedDwiHarmonizer | No
         raise ParameterError(
             f"the fitted harmoniser is of method '{fitted.method}', not '{request.method}'", "name its method"
         )
-    return ChosenMethod(request.method, __version__, fitted.digest(), fitted.prepare)
+    return fitted
 
 
 def fit_harmonizer(

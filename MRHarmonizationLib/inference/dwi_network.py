@@ -26,6 +26,7 @@ from MRHarmonizationLib.inference.dwi_request import TARGET_SPACING, output_grid
 from MRHarmonizationLib.methods.dwi_harmonizers.base import (
     DWI_HARMONIZERS,
     FittedDwiHarmonizer,
+    Origin,
     dwi_harmonizer,
 )
 from MRHarmonizationLib.methods.dwi_target import DwiTarget
@@ -116,6 +117,10 @@ class NetworkHarmonizer(FittedDwiHarmonizer):
                 f"choose target '{trained}', or a method that can be fitted to any target",
             )
         return cls(card.id, card.weights.sha256)
+
+    def origin(self) -> Origin:
+        """Return the model's card and the digest of its weights."""
+        return Origin(self.model, get_model(self.model).version, f"sha256:{self.weights_sha256}", "onnxruntime")
 
     def prepare(self, dwi: DwiVolume, mask: np.ndarray, acquired: Grid | None = None) -> NetworkOperator:
         """Describe the scan and ask the network.

@@ -20,11 +20,12 @@ from MRHarmonizationLib.inference.backends import (
     is_out_of_memory,
 )
 from MRHarmonizationLib.inference.domain import check_output_grid, check_scan, domain_warnings
+from MRHarmonizationLib.inference.model_provenance import model_provenance
 from MRHarmonizationLib.inference.predictor import predict
 from MRHarmonizationLib.inference.preparation import prepare
 from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.strength import apply_strength, check_strength
-from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
+from MRHarmonizationLib.inference.undo import make_residual
 from MRHarmonizationLib.metrics.base import METRICS, Measurement, default_data_range
 from MRHarmonizationLib.volumes.grid import Grid, same_grid
 from MRHarmonizationLib.volumes.resampling import resample
@@ -236,24 +237,7 @@ def _completed(
     backend: Backend,
     warnings: tuple[str, ...],
 ) -> EnhanceResult:
-    from MRHarmonizationLib import __version__
-
-    suffix = ".pt" if backend.name == "torch" else ".onnx"
-    weights = next(weights for weights in card.weight_files if weights.file.endswith(suffix))
-    provenance = Provenance(
-        operation=TASK,
-        model_id=card.id,
-        model_version=card.version,
-        weights_sha256=weights.sha256,
-        library_version=__version__,
-        parameters=request.to_dict(),
-        input_digest=volume.digest(),
-        output_digest=voxel_digest(enhanced),
-        input_name=volume.name,
-        backend=backend.name,
-        device=backend.device,
-        warnings=warnings,
-    )
+    provenance = model_provenance(TASK, card, backend, request.to_dict(), volume, enhanced, warnings)
     metadata = {**volume.metadata, **provenance.to_attributes()}
     output = Volume(enhanced, baseline.grid, f"{volume.name}_{card.id}" if volume.name else card.id, metadata)
     return EnhanceResult(

@@ -19,9 +19,10 @@ from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.backends import BACKENDS, DEVICES, Backend, choose_backend
 from MRHarmonizationLib.inference.domain import own_grid_warnings
 from MRHarmonizationLib.inference.enhance import measured_change, memory_guard
+from MRHarmonizationLib.inference.model_provenance import model_provenance
 from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.restore_parts import Parts, Quality, assess, slice_axis, split
-from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
+from MRHarmonizationLib.inference.undo import make_residual
 from MRHarmonizationLib.metrics.base import Measurement
 from MRHarmonizationLib.volumes.volume import Volume
 from MRHarmonizationLib.weights.card import Card
@@ -263,24 +264,7 @@ def _completed(
     quality: Quality,
     warnings: tuple[str, ...],
 ) -> RestoreResult:
-    from MRHarmonizationLib import __version__
-
-    suffix = ".pt" if backend.name == "torch" else ".onnx"
-    weights = next(weights for weights in card.weight_files if weights.file.endswith(suffix))
-    provenance = Provenance(
-        operation=TASK,
-        model_id=card.id,
-        model_version=card.version,
-        weights_sha256=weights.sha256,
-        library_version=__version__,
-        parameters=request.to_dict() | quality.to_dict(),
-        input_digest=volume.digest(),
-        output_digest=voxel_digest(array),
-        input_name=volume.name,
-        backend=backend.name,
-        device=backend.device,
-        warnings=warnings,
-    )
+    provenance = model_provenance(TASK, card, backend, request.to_dict() | quality.to_dict(), volume, array, warnings)
     metadata = {**volume.metadata, **provenance.to_attributes()}
     output = Volume(array, baseline.grid, f"{volume.name}_{card.id}" if volume.name else card.id, metadata)
     return RestoreResult(

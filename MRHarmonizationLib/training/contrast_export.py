@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from MRHarmonizationLib.core.errors import DependencyError, WeightsError
@@ -17,7 +16,7 @@ from MRHarmonizationLib.degradations.reference_look import look_landmarks
 from MRHarmonizationLib.inference.standardiser import LAYOUT, TASK
 from MRHarmonizationLib.training.contrast_loop import build_tone_grid
 from MRHarmonizationLib.training.contrast_recipe import ContrastRecipe
-from MRHarmonizationLib.training.export import EXPORT_TOLERANCE, OPSET
+from MRHarmonizationLib.training.export import write_onnx
 from MRHarmonizationLib.training.recipe import CONTRAST
 from MRHarmonizationLib.volumes.files import write_json_atomic
 
@@ -154,39 +153,12 @@ def _onnx() -> Any:
 
 
 def _export(recipe: ContrastRecipe, checkpoint: Path, destination: Path) -> Path:
-    import onnxruntime
-
-    _onnx()
     network = build_tone_grid(recipe)
     try:
         network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{checkpoint} does not hold weights of a standardiser: {error}", "train again") from error
-    network.eval()
     channels = _parameters(recipe)["in_channels"]
     examples = [torch.rand((1, channels, *size)) for size in ((16, 24, 16), (32, 24, 40))]
     axes = {2: "rows", 3: "columns", 4: "slices"}
-    temporary = destination.with_suffix(".part")
-    with torch.inference_mode():
-        torch.onnx.export(
-            network,
-            (examples[0],),
-            str(temporary),
-            input_names=["features"],
-            output_names=["coefficients"],
-            dynamic_axes={"features": axes, "coefficients": axes},
-            opset_version=OPSET,
-            do_constant_folding=False,  # parameters keep their names, so that training can start from the file
-            dynamo=False,
-        )
-        expected = [network(example).numpy() for example in examples]
-    session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-    for example, wanted in zip(examples, expected, strict=True):
-        difference = float(np.max(np.abs(session.run(None, {"features": example.numpy()})[0] - wanted)))
-        if not difference < EXPORT_TOLERANCE:
-            temporary.unlink()
-            raise WeightsError(
-                f"exported ONNX differs from torch by {difference:.2g}", "report this with the versions of torch, onnx"
-            )
-    temporary.replace(destination)
-    return destination
+    return write_onnx(network.eval(), examples, destination, ("features", "coefficients"), axes, keep_names=True)

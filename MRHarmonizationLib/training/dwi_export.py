@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from MRHarmonizationLib.core.errors import DependencyError, WeightsError
+from MRHarmonizationLib.core.errors import WeightsError
 from MRHarmonizationLib.core.guided_filters import PER_PASS
 from MRHarmonizationLib.inference.dwi_network import CHANNELS, LAYOUT, TASK
 from MRHarmonizationLib.inference.dwi_request import canonical_spacing_mm
 from MRHarmonizationLib.training.dwi_loop import build_filters
 from MRHarmonizationLib.training.dwi_recipe import DwiRecipe
 from MRHarmonizationLib.training.dwi_samples import UNIT
-from MRHarmonizationLib.training.export import EXPORT_TOLERANCE, OPSET
+from MRHarmonizationLib.training.export import write_onnx
 from MRHarmonizationLib.volumes.files import write_json_atomic
 
 #: Voxels beside a tile that the network sees.
@@ -109,40 +108,11 @@ def _taught(tone: Mapping[str, Any], name: str) -> list[float]:
 
 
 def _export(recipe: DwiRecipe, checkpoint: Path, destination: Path) -> Path:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("exporting needs the package onnx", "pip install 'mrharmonization[torch]'") from error
-    import onnxruntime
-
     network = build_filters(recipe)
     try:
         network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{checkpoint} does not hold the recipe's network: {error}", "train again") from error
-    network.eval()
     examples = [torch.rand((1, len(CHANNELS), *size)) for size in ((16, 24, 16), (32, 24, 40))]
     axes = {2: "slices", 3: "rows", 4: "columns"}
-    temporary = destination.with_suffix(".part")
-    with torch.inference_mode():
-        torch.onnx.export(
-            network,
-            (examples[0],),
-            str(temporary),
-            input_names=["scan"],
-            output_names=["weights"],
-            dynamic_axes={"scan": axes, "weights": axes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        expected = [network(example).numpy() for example in examples]
-    session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-    for example, wanted in zip(examples, expected, strict=True):
-        difference = float(np.max(np.abs(session.run(None, {"scan": example.numpy()})[0] - wanted)))
-        if not difference < EXPORT_TOLERANCE:
-            temporary.unlink()
-            raise WeightsError(
-                f"exported ONNX differs from torch by {difference:.2g}", "report this with the versions of torch, onnx"
-            )
-    temporary.replace(destination)
-    return destination
+    return write_onnx(network.eval(), examples, destination, ("scan", "weights"), axes)

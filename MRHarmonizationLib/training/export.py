@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,39 +55,76 @@ def export_onnx(recipe: Recipe, checkpoint: Path, destination: Path) -> Path:
     WeightsError
         If onnxruntime disagrees with torch by more than :data:`EXPORT_TOLERANCE`.
     """
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("exporting needs the package onnx", "pip install 'mrharmonization[torch]'") from error
-    import onnxruntime
-
     network = load_network(recipe, checkpoint)
     flat = recipe.layout == "planes-2.5d"
     channels = int(recipe.architecture_parameters["in_channels"])
     example = torch.rand((2, channels, 32, 48) if flat else (1, channels, 32, 48, 24))
     names = ["rows", "columns"] if flat else ["rows", "first", "second"]
     axes = {0: "batch"} | {2 + n: name for n, name in enumerate(names)}
+    return write_onnx(network, [example], destination, ("scan", "correction"), axes)
+
+
+def write_onnx(
+    network: nn.Module,
+    examples: Sequence[torch.Tensor],
+    destination: Path,
+    names: tuple[str, str],
+    axes: Mapping[int, str],
+    keep_names: bool = False,
+) -> Path:
+    """Write a network of one input and one output as fp32 ONNX, whole or not at all, and hold it against torch.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    examples : sequence of Tensor
+        Inputs, the first of which is traced; all are compared.
+    destination : Path
+    names : (str, str)
+        Of input and output.
+    axes : mapping
+        Dimensions of free size and what they are called.
+    keep_names : bool
+        Parameters keep the names they have in torch, so that training can start from the file.
+
+    Raises
+    ------
+    DependencyError
+        If the package onnx is missing.
+    WeightsError
+        If onnxruntime disagrees with torch by more than :data:`EXPORT_TOLERANCE`.
+    """
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("exporting needs the package onnx", "pip install 'mrharmonization[torch]'") from error
+    import onnxruntime
+
+    given, returned = names
     with Staging() as staging:
         staged = staging.place(destination)
         with torch.inference_mode():
             torch.onnx.export(
                 network,
-                (example,),
+                (examples[0],),
                 str(staged),
-                input_names=["scan"],
-                output_names=["correction"],
-                dynamic_axes={"scan": axes, "correction": axes},
+                input_names=[given],
+                output_names=[returned],
+                dynamic_axes={given: dict(axes), returned: dict(axes)},
                 opset_version=OPSET,
+                do_constant_folding=not keep_names,
                 dynamo=False,
             )
-            expected = network(example).numpy()
+            expected = [network(example).numpy() for example in examples]
         session = onnxruntime.InferenceSession(str(staged), providers=["CPUExecutionProvider"])
-        difference = float(np.max(np.abs(session.run(None, {"scan": example.numpy()})[0] - expected)))
-        if not difference < EXPORT_TOLERANCE:
-            raise WeightsError(
-                f"exported ONNX differs from torch by {difference:.2g}",
-                "report this with the versions of torch and onnx",
-            )
+        for example, wanted in zip(examples, expected, strict=True):
+            difference = float(np.max(np.abs(session.run(None, {given: example.numpy()})[0] - wanted)))
+            if not difference < EXPORT_TOLERANCE:
+                raise WeightsError(
+                    f"exported ONNX differs from torch by {difference:.2g}",
+                    "report this with the versions of torch and onnx",
+                )
     return destination
 
 

@@ -74,6 +74,24 @@ class GainOperator:
         return np.asarray(image * self.gain, np.float32)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is recorded of the harmoniser that made a result.
+
+    Attributes
+    ----------
+    id, version, digest : str
+        Of the method and its fitted state, or of a model and its weights.
+    backend : str
+        What it ran on.
+    """
+
+    id: str
+    version: str
+    digest: str
+    backend: str = "numpy"
+
+
 @dataclass(frozen=True, eq=False)
 class FittedDwiHarmonizer(ABC):
     """A harmoniser whose state is fixed: numbers, strings, tuples of numbers, and arrays for large maps."""
@@ -99,6 +117,12 @@ class FittedDwiHarmonizer(ABC):
         InputError
             The scan cannot be measured.
         """
+
+    def origin(self) -> Origin:
+        """Return what is recorded of it in results."""
+        from MRHarmonizationLib import __version__
+
+        return Origin(self.method, __version__, self.digest())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state that is arrays."""

@@ -170,3 +170,24 @@ def test_the_contrast_is_kept_where_sharpening_is_held_back(monkeypatch: pytest.
     mixed = gained + np.float32(held.spatial_strength) * (free.dwi.array[..., 0] - gained)
     np.testing.assert_allclose(held.dwi.array[..., 0], mixed, rtol=1e-4, atol=1e-2)
     assert all(row.holds for row in held.table)
+
+
+def test_the_result_names_model_and_weights():
+    record = harmonize_dwi(canonical_scan(), HarmonizeDwiRequest("network", noise="none")).provenance
+    assert (record.model_id, record.model_version) == (CARD.id, CARD.version)
+    assert record.weights_sha256 == CARD.weights.sha256
+    assert record.backend == "onnxruntime"
+
+
+def test_scans_of_different_contrast_come_closer():
+    """What the features say matters: tissue ratios differ less after the gain than before."""
+    tissue = labels()
+    ratios = []
+    for tissues in ((300.0, 360.0, 600.0), (300.0, 480.0, 1100.0)):
+        scan = brain_scan(12, tissues=tissues)
+        b0 = scan.array[..., 0]
+        for image in (b0, operator(scan).apply(b0, 0)):
+            white, grey, fluid = (float(np.median(image[tissue == n])) for n in (1, 2, 3))
+            ratios.append((grey / white, fluid / white))
+    before, after = (np.abs(np.log(np.array(ratios[n]) / np.array(ratios[n + 2]))) for n in (0, 1))
+    assert np.all(after < 0.8 * before)

@@ -18,7 +18,8 @@ from MRHarmonizationLib.core.errors import (
 )
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.dwi_request import canonical_spacing_mm
-from MRHarmonizationLib.inference.harmonize_dwi import LEAST_STRENGTH, HarmonizeDwiRequest, gain_warnings, harmonize_dwi
+from MRHarmonizationLib.inference.dwi_work import LEAST_STRENGTH, gain_warnings
+from MRHarmonizationLib.inference.harmonize_dwi import HarmonizeDwiRequest, harmonize_dwi
 from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.undo_series import undo_series
 from MRHarmonizationLib.methods.dwi_harmonizers.base import FittedDwiHarmonizer
