@@ -68,7 +68,7 @@ class CompareViews:
             layouts.DIFFERENCE: (ui.differenceButton, self._maker(derived.DIFFERENCE)),
             layouts.CHECKERBOARD: (ui.checkerButton, self._maker(derived.CHECKERBOARD)),
         }
-        self.controls = ViewControls(ui, self._pair, overlays, on_error)
+        self.controls = ViewControls(ui, self._pair, overlays, on_error, has_curves=True)
         self.view = self.controls.view
         ui.curvesButton.connect("clicked(bool)", self._on_curves)
         ui.shownComboBox.connect("currentIndexChanged(int)", self._on_shown)

@@ -38,6 +38,7 @@ TABLE_ROLE, MAP_ROLE = f"{ATTRIBUTE_PREFIX}measures", f"{ATTRIBUTE_PREFIX}map"
 MAP_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}map"
 WARNINGS_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}warnings_json"
 STRENGTH_USED_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}strength_used"
+SPATIAL_STRENGTH_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}parameter.spatial_strength"
 #: Maps that can be kept, in the order they are offered, with the names that lists show.
 MAP_TITLES = {
     "b0": "Map: mean b0",
@@ -111,6 +112,11 @@ class DwiResult:
     def strength(self) -> float:
         """The strength that was used: what was asked for, or less where the limits of safety asked for it."""
         return float(self.node.GetAttribute(STRENGTH_USED_ATTRIBUTE) or "nan")
+
+    @property
+    def spatialStrength(self) -> float:
+        """The strength of what is done beyond one gain, such as sharpening; less where MD and FA asked for it."""
+        return float(self.node.GetAttribute(SPATIAL_STRENGTH_ATTRIBUTE) or "nan")
 
     @property
     def warnings(self) -> tuple[str, ...]:

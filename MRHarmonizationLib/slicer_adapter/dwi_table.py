@@ -101,7 +101,10 @@ def limit_text(row: TissueRow, line: ShownLine) -> str:
 def notes_text(result: DwiResult, translate: Callable[[str], str]) -> str:
     """Return how strong a result is, and its warnings, each on a line of its own."""
     lines = []
-    if not math.isnan(result.strength):
+    if result.spatialStrength < result.strength:
+        text = translate("Strength used: {value:.2f}, of it for sharpening: {spatial:.2f}.")
+        lines.append(text.format(value=result.strength, spatial=result.spatialStrength))
+    elif not math.isnan(result.strength):
         lines.append(translate("Strength used: {value:.2f}.").format(value=result.strength))
     lines += [f"⚠ {texts.sentence(warning)}" for warning in result.warnings]
     return "\n".join(lines)

@@ -97,13 +97,19 @@ def curves_view_node() -> Any:
 class ComparisonView:
     """Shows two volumes side by side with one window and level, swaps and rocks them, shows what is made of both.
 
+    Parameters
+    ----------
+    has_curves : bool
+        Whether curves belong to what is shown; else those of another panel are taken away.
+
     Attributes
     ----------
     same_window : bool
         Whether both sides have one window and level, from the next :meth:`show` on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_curves: bool = False) -> None:
+        self._has_curves = has_curves
         self._before: Any = None
         self._after: Any = None
         self._overlay: Any = None
@@ -162,7 +168,7 @@ class ComparisonView:
             return
         register_layouts()
         if self.is_laid_out:
-            self._curves = self.shows_curves
+            self._curves = self._has_curves and self.shows_curves
         else:
             self._former_layout = manager.layout
         self._planes = planes or self._planes

@@ -28,6 +28,8 @@ class ViewControls:
     overlays : mapping of str to (button, OverlayMaker)
         Pictures made of both, by the name that is shown over them.
     on_error : callable(MRHarmonizationError)
+    has_curves : bool
+        Whether the panel has curves to show beside the slices.
 
     Attributes
     ----------
@@ -40,9 +42,10 @@ class ViewControls:
         pair: Callable[[], tuple[Any, Any] | None],
         overlays: Mapping[str, tuple[Any, OverlayMaker]],
         on_error: Callable[[MRHarmonizationError], None],
+        has_curves: bool = False,
     ) -> None:
         self._ui, self._pair, self._overlays, self._on_error = ui, pair, dict(overlays), on_error
-        self.view = ComparisonView()
+        self.view = ComparisonView(has_curves)
         self.planes = "axial_sagittal"
         for button, slot in (
             (ui.showButton, self._on_show),

@@ -15,6 +15,7 @@ from support.panel_scans import small_scan
 from MRHarmonizationLib.core.errors import DependencyError, ResourceError
 from MRHarmonizationLib.slicer_adapter import dwi_nodes, layouts, texts
 from MRHarmonizationLib.slicer_adapter.dwi_choices import TARGET_FILE, TARGET_SCAN
+from MRHarmonizationLib.slicer_adapter.dwi_table import notes_text
 from MRHarmonizationLib.volumes.dwi_files import write_dwi
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -183,6 +184,14 @@ def test_apply_shows_both_and_the_table(host: Any, panel: Any, dwi_node: Any):
     assert right.GetBackgroundVolumeID() == output.GetID()
     assert ui.showButton.checked
     picture(host, "dwi_applied")
+
+
+def test_sharpening_that_was_held_back_is_told(host: Any, panel: Any, dwi_node: Any):
+    panel.enter()
+    apply(host, panel)
+    result = panel.logic.result(panel.ui.outputSelector.currentNode())
+    result.node.SetAttribute("MRHarmonization.parameter.spatial_strength", "0.25")
+    assert "for sharpening: 0.25" in notes_text(result, str)
 
 
 def test_volume_browser(host: Any, panel: Any, dwi_node: Any):

@@ -69,6 +69,19 @@ def test_side_by_side_and_back(host: Any, view: ComparisonView, pair: tuple[Any,
     assert not view.is_shown
 
 
+def test_curves_of_another_panel_are_taken_away(host: Any, view: ComparisonView, pair: tuple[Any, Any]):
+    other = ComparisonView(has_curves=True)
+    other.show(*pair, "axial")
+    other.show_curves(True)
+    other.show(*pair, "all")
+    assert other.shows_curves
+    view.show(*pair, "axial")
+    assert view.is_shown
+    assert not view.shows_curves
+    other.restore()
+    other.forget()
+
+
 def test_views_are_linked_and_show_the_same(host: Any, view: ComparisonView, pair: tuple[Any, Any]):
     view.show(*pair, "axial_sagittal")
     manager = host.slicer.app.layoutManager()
