@@ -72,7 +72,7 @@ def train(
         checkpoint = out / "checkpoint.pt"
         if checkpoint.exists() and not resume:
             raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
-        from MRHarmonizationLib.training.recipe import CONTRAST, DIFFUSION, recipe_kind
+        from MRHarmonizationLib.training.recipe import CONTRAST, DIFFUSION, REGIONS, recipe_kind
 
         notes: tuple[str, ...] = ()
         kind = recipe_kind(recipe)
@@ -82,11 +82,12 @@ def train(
             paths, model, notes = _contrast(
                 recipe, out, data, reference, cases, scratch, device, steps, workers, session.progress
             )
-        elif kind == DIFFUSION:
+        elif kind in (DIFFUSION, REGIONS):
             given = (reference, cases, contrast, pairs)
             if scratch or any(value is not None for value in given):
                 raise ParameterError(f"recipe '{recipe}' learns from label maps alone", "leave the other options out")
-            paths, model = _diffusion(recipe, out, data, device, steps, workers, session.progress)
+            run = _diffusion if kind == DIFFUSION else _regions
+            paths, model = run(recipe, out, data, device, steps, workers, session.progress)
         else:
             if reference is not None or cases is not None or scratch:
                 raise ParameterError(
@@ -139,6 +140,20 @@ def _diffusion(
 
     best, tone = train_dwi(plan, scans, out, device, workers, progress)
     weights, card = publish_dwi(plan, best, tone, out)
+    return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
+
+
+def _regions(
+    recipe: str, out: Path, data: Path | None, device: str, steps: int | None, workers: int, progress: Progress
+) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.region_recipe import load_region_recipe
+
+    plan, scans = load_region_recipe(recipe), data_folder(data)
+    from MRHarmonizationLib.training.region_export import publish_regions
+    from MRHarmonizationLib.training.region_loop import train_regions
+
+    best = train_regions(plan, scans, out, device, steps, workers, progress)
+    weights, card = publish_regions(plan, best, out)
     return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
 
 

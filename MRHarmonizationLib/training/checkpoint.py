@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from MRHarmonizationLib.core.errors import InputError
+from MRHarmonizationLib.core.errors import InputError, WeightsError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.volumes.files import write_bytes_atomic, write_text_atomic
 
@@ -40,6 +41,24 @@ def _save(path: Path, values: Mapping[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(values, content)
     write_bytes_atomic(content.getvalue(), path)
+
+
+def load_weights(network: nn.Module, path: Path) -> nn.Module:
+    """Give a network the weights that :func:`save_weights` wrote, and return it in evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, or holds other weights.
+    """
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(
+            f"{path} does not hold weights of '{type(network).__name__}': {reason[0]}", "train again"
+        ) from error
+    return network.eval()
 
 
 def load_checkpoint(path: Path, recipe_id: str, recipe_digest: str, device: torch.device) -> dict[str, Any]:

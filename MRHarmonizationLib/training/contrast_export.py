@@ -14,6 +14,7 @@ from MRHarmonizationLib.core.errors import DependencyError, WeightsError
 from MRHarmonizationLib.core.local_tone import BIN_CENTRES, FEATURE_MM, FEATURES
 from MRHarmonizationLib.degradations.reference_look import look_landmarks
 from MRHarmonizationLib.inference.standardiser import LAYOUT, TASK
+from MRHarmonizationLib.training.checkpoint import load_weights
 from MRHarmonizationLib.training.contrast_loop import build_tone_grid
 from MRHarmonizationLib.training.contrast_recipe import ContrastRecipe
 from MRHarmonizationLib.training.export import write_onnx
@@ -153,12 +154,8 @@ def _onnx() -> Any:
 
 
 def _export(recipe: ContrastRecipe, checkpoint: Path, destination: Path) -> Path:
-    network = build_tone_grid(recipe)
-    try:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{checkpoint} does not hold weights of a standardiser: {error}", "train again") from error
+    network = load_weights(build_tone_grid(recipe), checkpoint)
     channels = _parameters(recipe)["in_channels"]
     examples = [torch.rand((1, channels, *size)) for size in ((16, 24, 16), (32, 24, 40))]
     axes = {2: "rows", 3: "columns", 4: "slices"}
-    return write_onnx(network.eval(), examples, destination, ("features", "coefficients"), axes, keep_names=True)
+    return write_onnx(network, examples, destination, ("features", "coefficients"), axes, keep_names=True)

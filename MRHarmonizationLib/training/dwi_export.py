@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from MRHarmonizationLib.core.errors import WeightsError
 from MRHarmonizationLib.core.guided_filters import PER_PASS
 from MRHarmonizationLib.inference.dwi_network import CHANNELS, LAYOUT, TASK
 from MRHarmonizationLib.inference.dwi_request import canonical_spacing_mm
+from MRHarmonizationLib.training.checkpoint import load_weights
 from MRHarmonizationLib.training.dwi_loop import build_filters
 from MRHarmonizationLib.training.dwi_recipe import DwiRecipe
 from MRHarmonizationLib.training.dwi_samples import UNIT
@@ -108,11 +108,7 @@ def _taught(tone: Mapping[str, Any], name: str) -> list[float]:
 
 
 def _export(recipe: DwiRecipe, checkpoint: Path, destination: Path) -> Path:
-    network = build_filters(recipe)
-    try:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{checkpoint} does not hold the recipe's network: {error}", "train again") from error
+    network = load_weights(build_filters(recipe), checkpoint)
     examples = [torch.rand((1, len(CHANNELS), *size)) for size in ((16, 24, 16), (32, 24, 40))]
     axes = {2: "slices", 3: "rows", 4: "columns"}
-    return write_onnx(network.eval(), examples, destination, ("scan", "weights"), axes)
+    return write_onnx(network, examples, destination, ("scan", "weights"), axes)

@@ -17,6 +17,7 @@ from MRHarmonizationLib.core.tiling import padded_size
 from MRHarmonizationLib.inference.preparation import CONDITIONING_CHANNELS
 from MRHarmonizationLib.inference.restore_input import RESTORE_CHANNELS
 from MRHarmonizationLib.models import build_model
+from MRHarmonizationLib.training.checkpoint import load_weights
 from MRHarmonizationLib.training.recipe import RESTORE, Recipe
 from MRHarmonizationLib.volumes.files import write_json_atomic
 from MRHarmonizationLib.volumes.staging import Staging
@@ -35,14 +36,7 @@ def load_network(recipe: Recipe, checkpoint: Path) -> nn.Module:
     WeightsError
         If the file does not hold this network's weights.
     """
-    network = build_model(recipe.architecture, recipe.architecture_parameters)
-    try:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{checkpoint} does not hold weights of '{recipe.architecture}': {error}", "train again"
-        ) from error
-    return network.eval()
+    return load_weights(build_model(recipe.architecture, recipe.architecture_parameters), checkpoint)
 
 
 def export_onnx(recipe: Recipe, checkpoint: Path, destination: Path) -> Path:

@@ -17,6 +17,8 @@ RECIPES = Path(__file__).parent / "recipes"
 RESTORATION, CONTRAST = "restoration", "contrast"
 #: Networks for diffusion scans.
 DIFFUSION = "diffusion"
+#: Networks that name the structures of the brain.
+REGIONS = "regions"
 #: Networks from low to high field, one contrast each, with or without an adversary: the same loop as restoration.
 TRANSLATION = "translation"
 #: Tasks of restoration networks: the correction of an interpolated scan, or noise and detail of a scan on its own grid.

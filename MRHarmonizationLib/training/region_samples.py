@@ -1,0 +1,107 @@
+"""Training samples of the segmentation: heads in any contrast, well or badly scanned, and their structures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MRHarmonizationLib.core.brain_regions import MIRRORED_CLASSES, classes_of
+from MRHarmonizationLib.core.intensity import fit_intensity_scale
+from MRHarmonizationLib.degradations.bias_field import apply_bias_field, sample_bias_field
+from MRHarmonizationLib.degradations.deformation import block_coordinates, sample_deformation
+from MRHarmonizationLib.degradations.label_images import BRAIN_LABELS, render_label_image, sample_label_image
+from MRHarmonizationLib.degradations.lesions import apply_lesions, sample_lesions
+from MRHarmonizationLib.degradations.lowfield import acquire, sample_acquisition
+from MRHarmonizationLib.degradations.reference_look import LOOKS, sample_reference_look
+from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy
+from MRHarmonizationLib.volumes.grid import Grid
+from MRHarmonizationLib.volumes.resampling import resample_parallel
+from MRHarmonizationLib.volumes.volume import Volume
+
+#: Shares of the families of contrast: the reference looks, sequences drawn about them, anything.
+LOOK_SHARE, RANDOM_SHARE = 0.25, 0.35
+#: Shares of samples that are scanned with thick slices, stripped of their skull, with lesions.
+LOWFIELD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.5, 0.25, 0.3
+#: Largest distance of a block's middle from the brain's, in mm.
+OFFSET_MM = 32.0
+#: Standard deviation of the logarithm of the tone's exponent.
+GAMMA_DEVIATION = 0.25
+
+
+@dataclass(frozen=True)
+class RegionSample:
+    """One head.
+
+    Attributes
+    ----------
+    image : ndarray, shape (K, J, I), float16
+        Normalised by its percentiles, 1 mm.
+    classes : ndarray, shape (K, J, I), uint8
+    """
+
+    image: np.ndarray
+    classes: np.ndarray
+
+
+def draw_region_sample(
+    rng: np.random.Generator, anatomies: Sequence[Anatomy], shape: tuple[int, int, int], general: float = 0.3
+) -> RegionSample:
+    """Draw a sample.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+        The sample is a function of its state.
+    anatomies : sequence of Anatomy
+        Label maps.
+    shape : three ints
+        Of the sample (K, J, I), voxels of 1 mm.
+    general : float
+        Share of the wide domain among scans with thick slices.
+    """
+    anatomy = draw_anatomy(rng, anatomies)
+    deformation = sample_deformation(rng, scale=(0.85, 1.15), elastic_mm=float(rng.uniform(0.0, 4.0)))
+    middle = np.median(anatomy.centres, axis=0)
+    offset = rng.uniform(-OFFSET_MM, OFFSET_MM, 3) / np.asarray(anatomy.spacing_kji_mm)
+    coordinates = block_coordinates(shape, middle + offset, anatomy.spacing_kji_mm, deformation)
+    nearest = np.rint(coordinates, out=coordinates).astype(np.int16)
+    outside = np.zeros(shape, bool)
+    for axis, size in enumerate(anatomy.array.shape):
+        outside |= (nearest[axis] < 0) | (nearest[axis] >= size)
+        np.clip(nearest[axis], 0, size - 1, out=nearest[axis])
+    labels = anatomy.array[nearest[0], nearest[1], nearest[2]]
+    labels[outside] = 0
+    image = scan_labels(rng, labels, general)
+    classes = classes_of(labels)
+    if rng.random() < 0.5:
+        image, classes = image[:, :, ::-1], MIRRORED_CLASSES[classes[:, :, ::-1]]
+    return RegionSample(np.ascontiguousarray(image), np.ascontiguousarray(classes))
+
+
+def scan_labels(rng: np.random.Generator, labels: np.ndarray, general: float) -> np.ndarray:
+    """Return a scan of a label map (K, J, I) at 1 mm in a contrast that is drawn, normalised, float16."""
+    kind = rng.random()
+    if kind < LOOK_SHARE:
+        parameters = sample_reference_look(rng, labels, str(rng.choice(LOOKS)))
+    elif kind < LOOK_SHARE + RANDOM_SHARE:
+        parameters = sample_label_image(rng, labels, "random")
+    else:
+        parameters = sample_label_image(rng, labels, str(rng.choice(LOOKS, p=(0.5, 0.3, 0.2))))
+    image = render_label_image(labels, parameters)
+    inside = np.isin(labels, BRAIN_LABELS)
+    if rng.random() < LESION_SHARE and inside.any():
+        image = apply_lesions(image, sample_lesions(rng, inside), (1.0, 1.0, 1.0))
+    if rng.random() < STRIPPED_SHARE:
+        image = np.where(inside, image, 0.0).astype(np.float32)
+    image = apply_bias_field(image, sample_bias_field(rng, 0.4))
+    if rng.random() < LOWFIELD_SHARE:
+        truth = Volume(np.ascontiguousarray(image), Grid.from_parts(image.shape))
+        image = resample_parallel(acquire(truth, sample_acquisition(rng, np.ones(3), general)), truth.grid).array
+    else:
+        noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.08)))) * float(np.percentile(image, 95))
+        image = np.abs(image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise))
+    values = fit_intensity_scale(image).normalise(image)
+    exponent = float(np.exp(rng.normal(0.0, GAMMA_DEVIATION)))
+    return np.asarray(np.clip(values, 0.0, 2.0) ** exponent, np.float16)
