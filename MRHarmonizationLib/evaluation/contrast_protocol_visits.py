@@ -18,11 +18,12 @@ from MRHarmonizationLib.evaluation.contrast_protocol_figures import largest_lesi
 from MRHarmonizationLib.evaluation.contrast_protocol_methods import CONTROL, LEARNED, Contestant, apply_fitted
 from MRHarmonizationLib.evaluation.contrast_variation import RAW
 from MRHarmonizationLib.evaluation.figures import curve_figure, planes_figure
-from MRHarmonizationLib.evaluation.rigid_registration import Halfway, register_halfway, resample_moved
+from MRHarmonizationLib.evaluation.rigid_registration import Halfway, register_halfway
 from MRHarmonizationLib.evaluation.splits import role_of
 from MRHarmonizationLib.inference.curves import Curve, Role, Series
 from MRHarmonizationLib.methods.reference_group import load_group
 from MRHarmonizationLib.metrics.base import METRICS, default_data_range
+from MRHarmonizationLib.volumes.affine import resample_through
 from MRHarmonizationLib.volumes.files import read_volume
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -94,7 +95,7 @@ def visit_task(
     marked = change.with_array((change.array != 0).astype(np.float32))
     spacing = protocol.spacing_mm
     grid = change.grid.with_spacing((spacing, spacing, spacing))
-    on_grid = resample_moved(marked, grid, np.eye(4))
+    on_grid = resample_through(marked, grid, np.eye(4))
     on_grid = on_grid.with_array((on_grid.array >= 0.5).astype(np.uint8))
     anchor = [
         read_volume(folder / f"{settings[visit][settings['register_by']]}.nii.gz") for visit in ("first", "second")
@@ -163,7 +164,7 @@ def _pair(entry: Contestant, fitted: Any, scene: _Scene) -> _Pair:
     moves = (scene.halfway.to_first, scene.halfway.to_second)
     grid, mask = scene.change.grid, scene.unchanged
     moved = [
-        resample_moved(apply_fitted(fitted, visit), grid, move)
+        resample_through(apply_fitted(fitted, visit), grid, move)
         for visit, move in zip((scene.first, scene.second), moves, strict=True)
     ]
     both = np.concatenate([volume.array[mask] for volume in moved]).reshape(1, 1, -1)
@@ -209,7 +210,7 @@ def _unchanged(first: Volume, second: Volume, halfway: Halfway, change: Volume) 
     spacing = change.grid.spacing_mm[::-1].tolist()
     seen = np.ones(change.array.shape, bool)
     for visit, move in ((first, halfway.to_first), (second, halfway.to_second)):
-        seen &= inner_region(resample_moved(visit, change.grid, move).array, spacing)
+        seen &= inner_region(resample_through(visit, change.grid, move).array, spacing)
     if change.array.any():
         seen &= ndimage.distance_transform_edt(change.array == 0, sampling=spacing) > CHANGE_MARGIN_MM
     return seen

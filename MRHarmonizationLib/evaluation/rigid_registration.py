@@ -9,7 +9,7 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.volumes.grid import Grid
-from MRHarmonizationLib.volumes.resampling import RAS_TO_LPS, resample, set_sitk_geometry, to_sitk
+from MRHarmonizationLib.volumes.resampling import RAS_TO_LPS, resample, to_sitk
 from MRHarmonizationLib.volumes.volume import Volume
 
 #: Bins of the joint histogram, share of the voxels looked at, steps at most.
@@ -92,29 +92,6 @@ def register_halfway(first: Volume, second: Volume, grid: Grid) -> Halfway:
         )
     half = np.real(sqrtm(motion))
     return Halfway(half, np.linalg.inv(half))
-
-
-def resample_moved(volume: Volume, grid: Grid, to_volume: np.ndarray) -> Volume:
-    """Return a volume on a grid whose points lie elsewhere in it: linear, 0 beyond its field of view.
-
-    Parameters
-    ----------
-    volume : Volume
-    grid : Grid
-    to_volume : ndarray, shape (4, 4)
-        RAS mm of the grid → RAS mm of the volume.
-    """
-    import SimpleITK as sitk
-
-    lps = RAS_TO_LPS @ to_volume @ RAS_TO_LPS
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    transform.SetTranslation(lps[:3, 3].tolist())
-    reference = sitk.Image([int(n) for n in grid.size_ijk], sitk.sitkFloat32)
-    set_sitk_geometry(reference, grid)
-    source = to_sitk(volume.with_array(volume.array.astype(np.float32)))
-    moved = sitk.Resample(source, reference, transform, sitk.sitkLinear, 0.0)
-    return Volume(np.asarray(sitk.GetArrayFromImage(moved), np.float32), grid, volume.name)
 
 
 def _matrix(transform: Any) -> np.ndarray:

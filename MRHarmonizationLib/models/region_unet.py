@@ -20,6 +20,8 @@ from MRHarmonizationLib.models import MODELS
 
 #: Voxels along an axis that one position of the coarse grid answers for, and all of them.
 STEP, CELL = 2, 8
+#: Channels of position: towards superior, anterior and right.
+POSITIONS = 3
 #: Slope of the rectifiers below zero.
 SLOPE = 0.01
 
@@ -58,57 +60,61 @@ class RegionUNet(nn.Module):
     classes : int
         Background among them.
     features : sequence of int
-        Channels at 1/2, 1/4, 1/8 … of the image's resolution.
+        Channels at 1/2, 1/4, 1/8 … of the image's resolution; at least two.
     hidden : int
         Channels between the U-Net and the classes of a cell.
 
     Notes
     -----
-    Input (N, 1, D, H, W), normalised; output (N, D, H, W) class indices, uint8. Sizes must be multiples of ``stride``.
-    Instance normalisation lets all of a tile matter to each of its voxels: ``halo`` is what matters most.
+    Input (N, 4, D, H, W): the normalised image, and where each voxel lies from the brain's middle towards superior,
+    anterior and right, see ``inference/region_input.py``. Output (N, D, H, W) class indices, uint8. Sizes must be
+    multiples of ``stride``. Instance normalisation lets all of a tile matter to each of its voxels: ``halo`` is what
+    matters most.
     """
 
-    def __init__(self, classes: int = 33, features: Sequence[int] = (16, 32, 64, 128), hidden: int = 64) -> None:
+    def __init__(self, classes: int = 33, features: Sequence[int] = (16, 32, 64, 128), hidden: int = 96) -> None:
         super().__init__()
-        if not features or not 2 <= classes <= 256:
-            raise ParameterError(f"{classes} classes, features {features}", "give 2 to 256 classes and some features")
+        if len(features) < 2 or not 2 <= classes <= 256:
+            raise ParameterError(f"{classes} classes, features {features}", "give 2 to 256 classes and two features")
         depth = len(features)
         self.classes = classes
         self.stride = STEP**depth
         self.halo = 32
-        widths = [CELL, *features]
+        widths = [CELL + POSITIONS, *features]
         self.encoders = nn.ModuleList(
             [_convolutions(widths[n], features[n], 2 if n < depth - 1 else 4) for n in range(depth)]
         )
         self.down = nn.ModuleList([nn.Conv3d(features[n], features[n], 2, stride=2) for n in range(depth - 1)])
-        self.up = nn.ModuleList(
-            [nn.ConvTranspose3d(features[n + 1], features[n], 2, stride=2) for n in range(depth - 1)]
-        )
+        # the finest step up keeps all that the level below knows of the structure; the cells look at it again
+        above = [features[1], *features[1:-1]]
+        self.up = nn.ModuleList([nn.ConvTranspose3d(features[n + 1], above[n], 2, stride=2) for n in range(depth - 1)])
         self.decoders = nn.ModuleList([_convolutions(2 * features[n], features[n]) for n in range(depth - 1)])
-        self.hidden = nn.Linear(features[0] + CELL, hidden)
+        self.hidden = nn.Linear(features[0] + features[1] + CELL + POSITIONS, hidden)
         self.head = nn.Linear(hidden, CELL * classes)
 
     def cells(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what is known of every cell, (N, features + 8, D/2, H/2, W/2)."""
-        image = space_to_depth(x)
-        skips, x = [], image
+        """Return what is known of every cell, (N, channels of ``hidden``, D/2, H/2, W/2)."""
+        given = torch.cat([space_to_depth(x[:, :1]), x[:, 1:, ::STEP, ::STEP, ::STEP]], dim=1)
+        skips, x = [], given
         for n, encoder in enumerate(self.encoders):
             x = encoder(x)
             if n < len(self.down):
                 skips.append(x)
                 x = self.down[n](x)
+        coarse = x
         for n in range(len(self.up) - 1, -1, -1):
-            x = self.decoders[n](torch.cat([self.up[n](x), skips[n]], dim=1))
-        return torch.cat([x, image.to(x.dtype)], dim=1)
+            coarse = self.up[n](x)
+            x = self.decoders[n](torch.cat([coarse[:, : skips[n].shape[1]], skips[n]], dim=1))
+        return torch.cat([x, coarse, given.to(x.dtype)], dim=1)
 
     def logits(self, cells: torch.Tensor) -> torch.Tensor:
-        """Return the logits (M, 8, classes) of M cells (M, features + 8)."""
+        """Return the logits (M, 8, classes) of M cells (M, channels)."""
         hidden = nn.functional.leaky_relu(self.hidden(cells), SLOPE)
         result: torch.Tensor = self.head(hidden)
         return result.reshape(-1, CELL, self.classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (N, 1, D, H, W) to class indices (N, D, H, W), uint8."""
+        """Map (N, 4, D, H, W) to class indices (N, D, H, W), uint8."""
         cells = self.cells(x)
         n, width, d, h, w = cells.shape
         flat = cells.permute(0, 2, 3, 4, 1).reshape(n * d * h * w, width)

@@ -15,17 +15,21 @@ from MRHarmonizationLib.degradations.label_images import BRAIN_LABELS, render_la
 from MRHarmonizationLib.degradations.lesions import apply_lesions, sample_lesions
 from MRHarmonizationLib.degradations.lowfield import acquire, sample_acquisition
 from MRHarmonizationLib.degradations.reference_look import LOOKS, sample_reference_look
+from MRHarmonizationLib.inference.region_input import region_input
 from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.resampling import resample_parallel
 from MRHarmonizationLib.volumes.volume import Volume
 
 #: Shares of the families of contrast: the reference looks, sequences drawn about them, anything.
-LOOK_SHARE, RANDOM_SHARE = 0.25, 0.35
+LOOK_SHARE, RANDOM_SHARE = 0.25, 0.25
 #: Shares of samples that are scanned with thick slices, stripped of their skull, with lesions.
-LOWFIELD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.5, 0.25, 0.3
+LOWFIELD_SHARE, STRIPPED_SHARE, LESION_SHARE = 0.4, 0.2, 0.3
 #: Largest distance of a block's middle from the brain's, in mm.
-OFFSET_MM = 32.0
+OFFSET_MM = 20.0
+#: Standard deviations (superior, anterior, right) of the error of the brain's middle, in mm: guessed from the head, in
+#: a share of the samples, and from a first segmentation.
+FIRST_GUESS_SHARE, FIRST_GUESS_MM, SECOND_GUESS_MM = 0.2, (20.0, 12.0, 6.0), (5.0, 5.0, 2.5)
 #: Standard deviation of the logarithm of the tone's exponent.
 GAMMA_DEVIATION = 0.25
 
@@ -39,10 +43,17 @@ class RegionSample:
     image : ndarray, shape (K, J, I), float16
         Normalised by its percentiles, 1 mm.
     classes : ndarray, shape (K, J, I), uint8
+    centre : tuple of three floats
+        Voxel that is taken for the brain's middle.
     """
 
     image: np.ndarray
     classes: np.ndarray
+    centre: tuple[float, float, float]
+
+    def network_input(self) -> np.ndarray:
+        """Return image and positions, (4, K, J, I), float32."""
+        return region_input(self.image, self.centre)
 
 
 def draw_region_sample(
@@ -77,7 +88,16 @@ def draw_region_sample(
     classes = classes_of(labels)
     if rng.random() < 0.5:
         image, classes = image[:, :, ::-1], MIRRORED_CLASSES[classes[:, :, ::-1]]
-    return RegionSample(np.ascontiguousarray(image), np.ascontiguousarray(classes))
+    return RegionSample(np.ascontiguousarray(image), np.ascontiguousarray(classes), drawn_centre(rng, classes))
+
+
+def drawn_centre(rng: np.random.Generator, classes: np.ndarray) -> tuple[float, float, float]:
+    """Return the middle of the brain (K, J, I) as well or as badly as it is known when a network is used."""
+    found = [np.flatnonzero((classes > 0).any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    deviation = np.asarray(FIRST_GUESS_MM if rng.random() < FIRST_GUESS_SHARE else SECOND_GUESS_MM)
+    middle = [(f[0] + f[-1]) / 2.0 if f.size else (n - 1) / 2.0 for f, n in zip(found, classes.shape, strict=True)]
+    k, j, i = np.asarray(middle) + deviation * rng.standard_normal(3)
+    return float(k), float(j), float(i)
 
 
 def scan_labels(rng: np.random.Generator, labels: np.ndarray, general: float) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, pairs, tmp_path):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_short_run_makes_scans_better_than_interpolation(name, pairs, tmp_path):
-    steps = 50 if name == "cycle" else 100
+    steps = 200
     recipe = with_pairs(tiny_translation(name, steps), pairs)
     run(recipe, pairs, tmp_path)
     (line,) = [line for line in log_of(tmp_path) if line["step"] == steps]

@@ -29,7 +29,7 @@ from MRHarmonizationLib.training.region_loop import (  # noqa: E402
     region_step,
     train_regions,
 )
-from MRHarmonizationLib.training.region_samples import draw_region_sample  # noqa: E402
+from MRHarmonizationLib.training.region_samples import RegionSample, draw_region_sample, drawn_centre  # noqa: E402
 
 SIZE = 64
 
@@ -69,7 +69,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def recipe() -> RegionRecipe:
     optimisation = RegionOptimisation(
-        steps=24, warmup_steps=2, shapes=(((64, 64, 64), 1.0),), buffer=4, validation_steps=8, learning_rate=4e-3
+        steps=24, warmup_steps=2, shapes=(((32, 48, 32), 1.0),), buffer=4, validation_steps=8, learning_rate=4e-3
     )
     return RegionRecipe(
         "tiny-regions",
@@ -94,7 +94,7 @@ def test_depth_to_space_undoes_space_to_depth():
 def test_the_network_answers_with_the_best_class_of_each_voxel():
     torch.manual_seed(0)
     network = RegionUNet(features=(4, 8), hidden=8).eval()
-    image = torch.rand((1, 1, 8, 8, 12))
+    image = torch.rand((1, 4, 8, 8, 12))
     with torch.inference_mode():
         found = network(image)
         cells = network.cells(image)
@@ -130,6 +130,25 @@ def test_left_stays_left_in_every_sample(anatomy):
     assert MIRRORED_CLASSES[left] == right
 
 
+def test_the_brain_s_middle_is_about_where_it_is(anatomy):
+    sample = draw_region_sample(np.random.default_rng(0), [anatomy], (64, 64, 64))
+    inside = np.argwhere(sample.classes > 0)
+    middle = (inside.min(axis=0) + inside.max(axis=0)) / 2
+    rng = np.random.default_rng(0)
+    drawn = np.array([drawn_centre(rng, sample.classes) for _ in range(400)])
+    assert np.all(np.abs(drawn.mean(axis=0) - middle) < 2.0)
+    assert 8.0 < drawn[:, 0].std() < 12.0  # √(.2·20² + .8·5²)
+    assert drawn_centre(np.random.default_rng(0), np.zeros((9, 9, 9), np.uint8))[0] == pytest.approx(4.0, abs=60.0)
+
+
+def test_the_network_s_input_holds_the_way_from_the_middle():
+    sample = RegionSample(np.ones((3, 4, 5), np.float16), np.zeros((3, 4, 5), np.uint8), (1.0, 0.0, 4.0))
+    given = sample.network_input()
+    assert given.shape == (4, 3, 4, 5)
+    assert np.all(given[0] == 1.0)
+    assert given[1:, 2, 3, 0].tolist() == pytest.approx([0.01, 0.03, -0.04])
+
+
 def test_small_structures_are_all_looked_at_and_large_ones_in_part():
     classes = np.zeros((20_000, 8), np.uint8)
     classes[:10_000] = 1
@@ -149,7 +168,14 @@ def test_the_loss_is_least_for_the_truth_and_counts_what_was_not_looked_at():
     assert float(region_loss(right, truth, odds, 1.0)) == pytest.approx(0.0, abs=1e-4)
     wrong = torch.nn.functional.one_hot((truth + 1) % 3, 33).float() * 30.0
     assert float(region_loss(wrong, truth, odds, 1.0)) > 20.0
-    # two cells of one class, one answered rightly; the wrong one stands for nine: overlap 2·1/(10 + 1 + 9·0 …)
+    # one structure of a cell of eight wholly wrong beside nine of background: half of a mean over structures
+    truth = torch.zeros((10, 8), dtype=torch.long)
+    truth[0] = 5
+    logits = torch.zeros((10, 8, 33))
+    logits[..., 0] = 20.0
+    alike = 0.5 * (20.0 * 0.1) + 0.5 * (20.0 / 2)
+    assert float(region_loss(logits, truth, torch.ones(10), 0.0)) == pytest.approx(alike, rel=1e-3)
+    # two cells of one class, one answered rightly; the wrong one stands for nine: overlap 2·1 / (1 + 10)
     truth = torch.ones((2, 8), dtype=torch.long)
     answers = torch.tensor([1, 2])[:, None].expand(2, 8)
     logits = torch.nn.functional.one_hot(answers, 33).float() * 60.0
@@ -193,7 +219,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_is_published(data, recipe
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"scan": np.random.default_rng(0).random((1, 1, 16, 8, 12), np.float32)})[0]
+    found = session.run(None, {"scan": np.random.default_rng(0).random((1, 4, 16, 8, 12), np.float32)})[0]
     assert found.shape == (1, 16, 8, 12)
 
 
