@@ -31,6 +31,10 @@ _HOME_OF_NAME = {
     "HarmonizeResult": "inference.harmonize",
     "harmonize": "inference.harmonize",
     "harmonize_file": "inference.harmonize_files",
+    "SegmentRequest": "inference.segment",
+    "SegmentResult": "inference.segment",
+    "segment": "inference.segment",
+    "segment_file": "inference.segment_files",
     "undo": "inference.undo",
     "undo_file": "inference.file_operations",
     "compare": "inference.compare",
@@ -48,6 +52,8 @@ __all__ = [
     "HarmonizeResult",
     "MRHarmonizationError",
     "Progress",
+    "SegmentRequest",
+    "SegmentResult",
     "Volume",
     "__version__",
     "compare",
@@ -58,6 +64,8 @@ __all__ = [
     "harmonize_file",
     "list_models",
     "read_volume",
+    "segment",
+    "segment_file",
     "undo",
     "undo_file",
     "write_volume",
@@ -71,6 +79,8 @@ if TYPE_CHECKING:
     from MRHarmonizationLib.inference.file_operations import enhance_file, undo_file
     from MRHarmonizationLib.inference.harmonize import HarmonizeRequest, HarmonizeResult, harmonize
     from MRHarmonizationLib.inference.harmonize_files import harmonize_file
+    from MRHarmonizationLib.inference.segment import SegmentRequest, SegmentResult, segment
+    from MRHarmonizationLib.inference.segment_files import segment_file
     from MRHarmonizationLib.inference.undo import undo
     from MRHarmonizationLib.volumes.files import read_volume, write_volume
     from MRHarmonizationLib.volumes.grid import Grid

@@ -12,7 +12,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from MRHarmonizationLib import __version__, cli_dwi, cli_harmonize, cli_pairs, cli_probe, cli_restore, cli_train
+from MRHarmonizationLib import (
+    __version__,
+    cli_dwi,
+    cli_harmonize,
+    cli_pairs,
+    cli_probe,
+    cli_restore,
+    cli_segment,
+    cli_train,
+)
 from MRHarmonizationLib.cli_output import EXIT_CODES, HumanReporter, JsonLinesReporter, door, finite, report_failure
 from MRHarmonizationLib.cli_train import data_folder
 from MRHarmonizationLib.core.errors import ParameterError
@@ -256,6 +265,17 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help='Also compute this slow metric, or "all"; may be repeated.')
     ] = None,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Also measure the volumes of 32 brain structures; takes seconds an image.")
+    ] = False,
+    segmentations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure your own label maps (FreeSurfer numbers) instead: give it for BEFORE, for AFTER and for the "
+            "reference, in this order.",
+        ),
+    ] = None,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -277,6 +297,8 @@ def compare(
             maps=maps or (),
             window=window,
             extra_metrics=metric or (),
+            regions=regions,
+            segmentations=segmentations or (),
             progress=session.progress,
         )
         for note in done.result.notes:
@@ -287,6 +309,7 @@ def compare(
             "comparison": done.paths.json,
             "curves": done.paths.curves,
             "texture": done.paths.texture,
+            "regions": done.paths.regions,
         }
         measured = {key: [m.to_dict() for m in group] for key, group in done.result.measurements.items()}
         values = {"maps": _texts(dict(done.paths.maps)), "measurements": measured, "notes": list(done.result.notes)}
@@ -305,6 +328,10 @@ def evaluate(
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes, one thread each.")] = 2,
     retune: Annotated[bool, typer.Option("--retune", help="Tune the classical methods anew.")] = False,
+    contrast: Annotated[str | None, typer.Option(metavar="t1|t2", help="lohires: contrast, t1 by default.")] = None,
+    segmentations: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="lohires: your own label maps, DIR/CASE/METHOD.nii.gz.")
+    ] = None,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -313,7 +340,9 @@ def evaluate(
         from MRHarmonizationLib.evaluation.protocol import run_protocol
 
         chosen = tuple(model) if model else None
-        done = run_protocol(protocol, data_folder(data), out, quick, chosen, jobs, retune, session.progress)
+        given = {"contrast": contrast, "segmentations": segmentations and str(segmentations)}
+        settings = {name: value for name, value in given.items() if value is not None}
+        done = run_protocol(protocol, data_folder(data), out, quick, chosen, jobs, retune, session.progress, settings)
         session.result(done.to_dict(), done.lines())
 
 
@@ -322,6 +351,7 @@ cli_pairs.register(app, EPILOG)
 cli_probe.register(app, EPILOG)
 cli_harmonize.register(app, EPILOG)
 cli_restore.register(app, EPILOG)
+cli_segment.register(app, EPILOG)
 cli_dwi.register(app, EPILOG)
 
 

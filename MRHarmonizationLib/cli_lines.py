@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from MRHarmonizationLib.inference.compare import ComparisonResult
+    from MRHarmonizationLib.inference.compare_regions import RegionComparison
     from MRHarmonizationLib.inference.enhance import EnhanceResult
     from MRHarmonizationLib.metrics.base import Measurement
     from MRHarmonizationLib.weights.card import Card
 
+#: Commands by the task of the models they run.
+COMMANDS = {
+    "enhance": "enhance",
+    "restore": "restore",
+    "standardise": "harmonize",
+    "harmonize-dwi": "harmonize-dwi",
+    "segment": "segment",
+}
 DIRECTION = {"higher": "higher is better", "lower": "lower is better", "none": ""}
 
 
@@ -48,6 +57,18 @@ def comparison_lines(comparison: ComparisonResult) -> list[str]:
         shown = f"{_number(first.value)} → {_number(measurement.value)}" if first else _number(measurement.value)
         direction = f"  ({DIRECTION[measurement.better]})" if first and DIRECTION[measurement.better] else ""
         lines.append(f"  {measurement.name}: {shown}{_unit(measurement)}{direction}")
+    return lines if comparison.regions is None else [*lines, *region_lines(comparison.regions)]
+
+
+def region_lines(regions: RegionComparison) -> list[str]:
+    """Return the volumes of brain structures before → after, and how far they lie apart."""
+    with_reference = "reference_ml" in regions.rows[0]
+    lines = [f"brain regions, ml before → after{' (reference)' if with_reference else ''}; {regions.source}:"]
+    for row in regions.rows:
+        change = row["change_percent"]
+        told = f"  {row['region']}: {row['before_ml']:.2f} → {row['after_ml']:.2f}"
+        told += f" ({row['reference_ml']:.2f})" if with_reference else ""
+        lines.append(told if change is None else f"{told}, {change:+.1f} %")
     return lines
 
 
@@ -62,6 +83,7 @@ def model_lines(cards: Sequence[Card]) -> list[str]:
         lines += [
             f"{card.id} {card.version}  {card.title}",
             f"  {card.summary}",
+            f"  command: {COMMANDS.get(card.task, card.task)}",
             f"  for: {domain.body_part or 'any body part'}, {contrasts}, slices {_range(domain.slice_spacing_mm)}, "
             f"in plane {_range(domain.inplane_mm)}",
             f"  licence: {card.licence}; weights: {weights.file}, sha256 {weights.sha256[:12]}…, in {card.folder}",

@@ -12,6 +12,8 @@ import numpy as np
 from fake_dwi import harmonize_dwi_simply
 
 from MRHarmonizationLib.core.errors import MRHarmonizationError
+from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.inference.compare_regions import region_volumes
 from MRHarmonizationLib.inference.curves import Curve, Series
 from MRHarmonizationLib.inference.harmonize import HarmonizeRequest
 from MRHarmonizationLib.inference.harmonize_files import harmonize_file
@@ -20,6 +22,7 @@ from MRHarmonizationLib.inference.restore import RestoreRequest
 from MRHarmonizationLib.inference.restore_files import restore_file
 from MRHarmonizationLib.inference.strength import apply_strength
 from MRHarmonizationLib.inference.undo import make_residual, voxel_digest
+from MRHarmonizationLib.volumes.atomic import write_csv
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
 from MRHarmonizationLib.volumes.resampling import resample
 from MRHarmonizationLib.volumes.volume import Volume
@@ -165,14 +168,23 @@ def compare_simply(process: FakeProcess) -> dict[str, Any]:
         images["reference"] = resample(read_volume(process.option("--reference")), after.grid)
     mask = process.option("--mask")
     inside = resample(read_volume(mask), after.grid, "nearest").array > 0 if mask else after.array > 0
-    summary = {
+    summary: dict[str, Any] = {
         "images": {name: {"name": volume.name, "digest": volume.digest()} for name, volume in images.items()},
         "mask": {"name": Path(mask).stem if mask else "foreground of before", "voxels": int(np.count_nonzero(inside))},
         "notes": ["measured simply; 50 % | of “everything” is ≥ nothing"],
         "measurements": measure_simply(images, inside),
     }
-    (out / "compare.json").write_text(json.dumps(summary), encoding="utf-8")
     curves = [curve.to_dict() for curve in curves_simply(images, inside)]
+    given = [value for name, value in pairwise(process.command) if name == "--segmentations"]
+    if "--regions" in process.command or given:
+        notes: list[str] = []
+        labels = [read_volume(path) for path in given] or [label_simply(volume) for volume in images.values()]
+        regions = region_volumes(images, labels, notes, Progress())
+        assert regions is not None
+        curves += [curve.to_dict() for curve in regions.curves]
+        summary |= {"notes": [*summary["notes"], *notes], "regions": regions.to_dict()}
+        write_csv(regions.rows, out / "regions.csv")
+    (out / "compare.json").write_text(json.dumps(summary), encoding="utf-8")
     (out / "curves.json").write_text(json.dumps(curves), encoding="utf-8")
     names = f"{Path(process.command[4]).name} and {Path(process.command[5]).name}"
     (out / "report.html").write_text(f"<html><title>{names}</title></html>", encoding="utf-8")
@@ -186,6 +198,15 @@ def compare_simply(process: FakeProcess) -> dict[str, Any]:
             slope = np.abs(np.gradient(volume.array.astype(np.float32), axis=2))
             write_volume(volume.with_array(np.where(inside, slope, 0)), out / "maps" / f"{name}_{feature}.nrrd")
     return {"report": str(out / "report.html"), "curves": str(out / "curves.json")}
+
+
+def label_simply(volume: Volume) -> Volume:
+    """Name the halves of what is not dark: left and right white matter, and a little hippocampus on the left."""
+    labels = np.where(volume.array > 100, 2, 0).astype(np.int16)
+    right = slice(labels.shape[2] // 2, None)
+    labels[:, :, right][labels[:, :, right] == 2] = 41
+    labels[:3, :, :5] = 17
+    return volume.with_array(labels)
 
 
 def measure_simply(images: dict[str, Volume], inside: np.ndarray) -> dict[str, list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,57 @@ def write_tiny_restorer(folder: Path, model_id: str = "restore-any", **changes: 
     contract = {"channels": ["image", "noise_deviation", "resolution"], **changes.pop("input", {})}
     output = {"residual": True, "channels": ["noise", "detail"]}
     card = card_dict(content, model_id, input=contract, task="restore", output=output, **changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / card["file"]).write_bytes(content)
+    path = folder / f"{model_id}.json"
+    path.write_text(json.dumps(card, indent=2), encoding="utf-8")
+    return path
+
+
+def threshold_segmenter_bytes(thresholds: Sequence[float], classes: Sequence[int]) -> bytes:
+    """Return an ONNX network that names voxels by intensity: ``classes[number of thresholds a voxel exceeds]``."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    assert len(classes) == len(thresholds) + 1
+    nodes, places = [], []
+    initializers = [numpy_helper.from_array(np.array(classes, np.uint8), "table")]
+    for number, threshold in enumerate(thresholds):
+        initializers.append(numpy_helper.from_array(np.float32(threshold), f"t{number}"))
+        nodes.append(helper.make_node("Greater", ["scan", f"t{number}"], [f"above{number}"]))
+        nodes.append(helper.make_node("Cast", [f"above{number}"], [f"one{number}"], to=TensorProto.FLOAT))
+        places.append(f"one{number}")
+    initializers.append(numpy_helper.from_array(np.array([1], np.int64), "channel"))
+    nodes += [
+        helper.make_node("Sum", places, ["counted"]),
+        helper.make_node("Cast", ["counted"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["place", "channel"], ["flat"]),
+        helper.make_node("Gather", ["table", "flat"], ["classes"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "thresholds",
+        [helper.make_tensor_value_info("scan", TensorProto.FLOAT, ["n", 1, "s", "a", "r"])],
+        [helper.make_tensor_value_info("classes", TensorProto.UINT8, ["n", "s", "a", "r"])],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def write_tiny_segmenter(
+    folder: Path,
+    model_id: str = "brain-regions",
+    thresholds: Sequence[float] = (0.25, 0.55, 0.8),
+    classes: Sequence[int] = (0, 3, 2, 1),
+    **changes: Any,
+) -> Path:
+    """Write a network that names voxels by intensity, and its card; return the path of the card."""
+    content = threshold_segmenter_bytes(thresholds, classes)
+    contract = {"layout": "head-labels", "planes": 1, "channels": ["image"], "stride": 32, "ensemble": False}
+    contract |= {"halo": 16, "activation_bytes": 64, **changes.pop("input", {})}
+    output = {"residual": False, "channels": ["classes"]}
+    card = card_dict(content, model_id, "volume-3d", input=contract, task="segment", output=output, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / card["file"]).write_bytes(content)
     path = folder / f"{model_id}.json"

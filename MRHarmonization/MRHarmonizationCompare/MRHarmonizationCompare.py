@@ -57,7 +57,8 @@ class MRHarmonizationCompare(ScriptedLoadableModule):
         self.parent.contributors = ["The MRHarmonization contributors"]
         self.parent.helpText = _(
             "Shows what processing did to a head scan: before and after in linked views, power spectrum, histogram and "
-            "texture as curves and maps, similarity, noise and sharpness as numbers, and a report in one file."
+            "texture as curves and maps, similarity, noise and sharpness as numbers, volumes of brain structures, and "
+            "a report in one file."
         )
         self.parent.acknowledgementText = _("Licence: Apache 2.0.")
         slicer.app.connect("startupCompleted()", layouts.register_layouts)
@@ -68,6 +69,8 @@ class MRHarmonizationCompareParameterNode:
     """What the user has chosen; saved with the scene.
 
     maskNode, segmentID - where to measure; no mask: the head found in before; no segment: all of the mask.
+    brainRegions - whether volumes of brain structures are measured; beforeLabels, afterLabels, referenceLabels - the
+    user's own label maps to measure instead of those a network finds.
     mapFeature, mapWindow - texture feature to map, '' for none; side of its window in voxels.
     result - measurements of the comparison that is shown.
     curve, shown - id of the curve in the plot; feature whose maps are shown, '' for the images.
@@ -82,6 +85,10 @@ class MRHarmonizationCompareParameterNode:
     mapFeature: str = ""
     mapWindow: Annotated[int, Choice(MAP_WINDOWS)] = 5
     allMetrics: bool = False
+    brainRegions: bool = False
+    beforeLabels: vtkMRMLLabelMapVolumeNode
+    afterLabels: vtkMRMLLabelMapVolumeNode
+    referenceLabels: vtkMRMLLabelMapVolumeNode
     result: vtkMRMLTableNode
     planes: Planes = Planes.AXIAL
     squareMm: Annotated[float, WithinRange(2.0, 100.0)] = derived.DEFAULT_SQUARE_MM
@@ -110,6 +117,7 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
         self.logic = MRHarmonizationCompareLogic()
         self.run = RunControl(self.ui, _, self.onRunEnded)
         self.choices = CompareChoices(self.ui, _, self.onSegmentChosen, self.onMapChosen)
+        self.choices.look_for_network()
         self.views = CompareViews(self.ui, _, self.run.show_error, self.onShownChosen)
         self.results = CompareResults(self.ui, _, self.run.say, self.run.show_error, self.onCurveChosen)
 
@@ -138,6 +146,7 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
         ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
+        self.choices.look_for_network()
         self.initializeParameterNode()
 
     def exit(self):
@@ -202,6 +211,7 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
                 self.recall(stored)
             return
         self.choices.show(parameters.maskNode, parameters.segmentID, parameters.mapFeature)
+        self.choices.show_regions(self.labels(), parameters.referenceVolume is not None)
         self.views.set_images(*self._pair, parameters.planes.value, parameters.sameWindow, parameters.squareMm)
         self.views.set_result(stored, parameters.shown)
         self.views.show_chart(self.results.show(stored, parameters.curve))
@@ -216,6 +226,12 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
         parameters.maskNode = stored.image("mask")
         self._pair = (parameters.beforeVolume, parameters.afterVolume)
         parameters.EndModify(modifying)
+
+    def labels(self):
+        """Return the user's own label maps of the images; those of an image that is not there do not count."""
+        parameters = self._parameterNode
+        roles = ("before", "after", "reference") if parameters.referenceVolume else ("before", "after")
+        return [getattr(parameters, f"{role}Labels") for role in roles]
 
     def onSegmentChosen(self, segment):
         self._parameterNode.segmentID = segment
@@ -243,7 +259,9 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
 
     def startTask(self):
         parameters = self._parameterNode
-        self.logic.ensureDependencies()
+        regions = parameters.brainRegions and self.ui.regionsCheckBox.enabled
+        segmentations = [node for node in self.labels() if node is not None] if regions else []
+        self.logic.ensureDependencies(regions and not segmentations)
         return self.logic.start(
             parameters.beforeVolume,
             parameters.afterVolume,
@@ -253,6 +271,8 @@ class MRHarmonizationCompareWidget(ScriptedLoadableModuleWidget, VTKObservationM
             features=[parameters.mapFeature] if parameters.mapFeature else [],
             window=parameters.mapWindow,
             extraMetrics=["all"] if parameters.allMetrics else [],
+            brainRegions=regions,
+            segmentations=segmentations,
             tableNode=parameters.result,
             onProgress=self.run.on_progress,
         )

@@ -118,7 +118,7 @@ def classes_of(labels: np.ndarray) -> np.ndarray:
 def numbers_of(classes: np.ndarray) -> np.ndarray:
     """Return the FreeSurfer numbers (int16) of classes 0 to 32; raise InputError for others."""
     values = np.asarray(classes)
-    if values.size and not (0 <= int(values.min()) and int(values.max()) < CLASS_NUMBERS.size):
+    if values.size and (int(values.min()) < 0 or int(values.max()) >= CLASS_NUMBERS.size):
         raise InputError(f"classes reach from {values.min()} to {values.max()}", f"give 0 to {CLASS_NUMBERS.size - 1}")
     return np.asarray(CLASS_NUMBERS[values])
 

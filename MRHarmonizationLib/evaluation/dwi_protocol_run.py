@@ -9,6 +9,7 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.evaluation.cached_rows import finished_rows
 from MRHarmonizationLib.evaluation.dwi_protocol import DwiProtocol
 from MRHarmonizationLib.evaluation.dwi_protocol_methods import (
     TRUTH,
@@ -74,27 +75,6 @@ def run_dwi(
     write_text_atomic(dwi_page(protocol, summary, pictures), paths["report"])
     progress.report(1.0, "done")
     return EvaluationResult(protocol.name, summary, paths, tuple(text_lines(summary, protocol)))
-
-
-def finished_rows(path: Path, wanted: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run that would come out the same: same case, scanner, measures, fitted state.
-
-    Parameters
-    ----------
-    path : Path
-        The CSV; it need not exist.
-    wanted : mapping
-        Case → method → fingerprint.
-    """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        found = {
-            (row["case"], row["method"]): row
-            for row in csv.DictReader(stream)
-            if row.get("fingerprint") and wanted.get(row["case"], {}).get(row.get("method") or "") == row["fingerprint"]
-        }
-    return list(found.values())
 
 
 def _fit(

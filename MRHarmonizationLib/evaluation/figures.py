@@ -29,6 +29,8 @@ TILE_PIXELS = 512
 SHORT_LOG_RANGE = 30.0
 #: Series of at most this many points show each of them.
 MARKED_POINTS = 20
+#: Share of a category that bars fill.
+BAR_SHARE = 0.8
 #: Colours of the roles of a curve's series, told apart by colour-blind readers too.
 ROLE_COLOURS = {
     "before": "#c25400",
@@ -158,17 +160,24 @@ def plane_tiles(
 
 def curve_figure(curve: Curve) -> bytes:
     """Draw a curve with labelled axes and a legend as PNG bytes."""
-    figure = _figure(6.4, 3.4)
+    figure = _figure(6.4, 4.6 if curve.x_names else 3.4)
     axes = figure.add_subplot()
     drawn: dict[str, int] = {}
-    for series in curve.series:
+    for place, series in enumerate(curve.series):
         number = drawn[series.role] = drawn.get(series.role, -1) + 1
         dash = ":" if series.role == "limit" else DASHES[number % len(DASHES)]
         marker = "o" if series.x.size <= MARKED_POINTS and series.role != "limit" else None
+        if curve.drawn == "bars":
+            width = BAR_SHARE / len(curve.series)
+            beside = series.x + width * (place - (len(curve.series) - 1) / 2)
+            axes.bar(beside, series.y, width, color=ROLE_COLOURS[series.role], label=series.name)
+            continue
+        if curve.drawn == "points":
+            dash, marker = "none", "o"
         axes.plot(
             series.x,
             series.y,
-            dash,
+            linestyle=dash,
             color=ROLE_COLOURS[series.role],
             label=series.name,
             linewidth=1.4,
@@ -179,6 +188,11 @@ def curve_figure(curve: Curve) -> bytes:
     axes.set_yscale("log" if curve.y_log else "linear")
     _plain_ticks(axes.xaxis, curve.x_log)
     _plain_ticks(axes.yaxis, curve.y_log)
+    if curve.x_names:
+        axes.set_xticks(range(1, len(curve.x_names) + 1), curve.x_names, rotation=90, fontsize=7)
+        axes.grid(axis="y", linewidth=0.4)
+    if curve.drawn == "bars":
+        axes.axhline(0.0, color="black", linewidth=0.8)
     axes.set_xlabel(curve.x_title)
     axes.set_ylabel(curve.y_title)
     axes.legend(frameon=False, fontsize=8)

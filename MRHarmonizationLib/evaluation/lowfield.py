@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.evaluation.cached_rows import finished_rows
 from MRHarmonizationLib.evaluation.cases import evaluate_case
 from MRHarmonizationLib.evaluation.lesion_check import lesion_task
 from MRHarmonizationLib.evaluation.lowfield_page import lowfield_page
@@ -110,7 +111,7 @@ def _case_rows(
     """Run what the CSV does not hold yet, each method of each case; a case is appended as soon as it is done."""
     path = out / CASES_FILE
     wanted = {case.id: _fingerprints(case, protocol, weights) for case in protocol.cases()}
-    rows = _finished(path, wanted)
+    rows = finished_rows(path, wanted)
     write_csv(rows, path)
     finished = {(row["case"], row["method"]) for row in rows}
     drawn = _drawn_cases(protocol)
@@ -137,19 +138,6 @@ def _case_rows(
     rows.sort(key=lambda row: (cases[row["case"]], methods[row["method"]]))
     write_csv(rows, path)
     return rows
-
-
-def _finished(path: Path, wanted: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run that would come out the same: same case, parameters and weights."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        found = {
-            (row["case"], row["method"]): row
-            for row in csv.DictReader(stream)
-            if row.get("fingerprint") and wanted.get(row["case"], {}).get(row["method"]) == row["fingerprint"]
-        }
-    return list(found.values())
 
 
 def _drawn_cases(protocol: LowFieldProtocol) -> set[str]:

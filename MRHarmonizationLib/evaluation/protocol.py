@@ -78,6 +78,7 @@ def run_protocol(
     jobs: int = 2,
     retune: bool = False,
     progress: Progress | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
     """Run an evaluation protocol and write its tables, pictures and report.
 
@@ -98,6 +99,8 @@ def run_protocol(
     retune : bool
         Search the parameters of the classical methods again instead of taking the protocol's.
     progress : Progress, optional
+    settings : mapping, optional
+        Values in place of the protocol's own, by their keys: ``contrast`` and ``segmentations`` of 'lohires'.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def run_protocol(
     Raises
     ------
     ParameterError
-        Unknown protocol or kind, or a protocol that breaks the split of subjects.
+        Unknown protocol, kind or setting, or a protocol that breaks the split of subjects.
     InputError
         Scans are missing.
     ModelNotFoundError, WeightsError
@@ -118,6 +121,12 @@ def run_protocol(
     from MRHarmonizationLib.evaluation.report import make_folder
 
     values = read_protocol(protocol)
+    strange = sorted(set(settings or {}) - set(values))
+    if strange:
+        raise ParameterError(
+            f"protocol '{values.get('name', protocol)}' has no setting '{strange[0]}'", f"leave out --{strange[0]}"
+        )
+    values |= dict(settings or {})
     run = PROTOCOL_KINDS.get(str(values.get("kind")))
     return run(
         values,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,9 +16,17 @@ from MRHarmonizationLib.evaluation.figures import display_window
 from MRHarmonizationLib.evaluation.html import HtmlPage, format_value
 from MRHarmonizationLib.evaluation.report_pictures import Picture, add_comparison_pictures, add_tiles
 from MRHarmonizationLib.evaluation.report_plots import add_plots
-from MRHarmonizationLib.evaluation.report_tables import change_rows, headlines, readable, single_rows, texture_rows
+from MRHarmonizationLib.evaluation.report_tables import (
+    change_rows,
+    headlines,
+    readable,
+    region_rows,
+    single_rows,
+    texture_rows,
+)
 from MRHarmonizationLib.inference.compare import COMPARISONS, ComparisonResult
-from MRHarmonizationLib.volumes.atomic import check_output_path, write_bytes_atomic, write_json_atomic
+from MRHarmonizationLib.inference.compare_regions import REGION_CURVES
+from MRHarmonizationLib.volumes.atomic import check_output_path, write_csv, write_json_atomic
 from MRHarmonizationLib.volumes.files import write_text_atomic, write_volume
 from MRHarmonizationLib.volumes.staging import Staging
 
@@ -32,6 +38,11 @@ TEXTURE_NOTE = (
     "Which grey levels meet in pairs of neighbouring voxels, {length_mm:.2g} mm apart in the mean of {directions} "
     "directions. Each image is first scaled by its own .5 and 99.5 % percentiles inside the mask and cut into 32 "
     "grey levels, so a different gain does not count as texture. All features and distances are in texture.csv."
+)
+REGIONS_NOTE = (
+    "Volumes of 32 structures, each image measured on its own grid; labels: {source}. A structure becomes larger or "
+    "smaller where its border moves: sharper edges, noise, partial volume, or an error of the labels. The numbers are "
+    "in regions.csv."
 )
 RANGE_NOTE = (
     "Everything is measured inside '{mask}' ({voxels} voxels). Where a number refers to a data range it is "
@@ -49,6 +60,8 @@ class ReportPaths:
         ``report.html``, ``metrics.csv``, ``compare.json``, ``curves.json``, ``texture.csv``.
     maps : dict of str to Path
         Feature maps by their name in :attr:`ComparisonResult.maps`.
+    regions : Path or None
+        ``regions.csv``, where volumes of brain structures were measured.
     """
 
     html: Path
@@ -57,9 +70,10 @@ class ReportPaths:
     curves: Path
     texture: Path
     maps: dict[str, Path] = field(default_factory=dict)
+    regions: Path | None = None
 
     @classmethod
-    def inside(cls, folder: Path, maps: Sequence[str] = ()) -> ReportPaths:
+    def inside(cls, folder: Path, maps: Sequence[str] = (), regions: bool = False) -> ReportPaths:
         """Return where the files lie in a folder."""
         return cls(
             html=folder / "report.html",
@@ -68,11 +82,13 @@ class ReportPaths:
             curves=folder / "curves.json",
             texture=folder / "texture.csv",
             maps={name: folder / MAPS_FOLDER / f"{name}.nrrd" for name in maps},
+            regions=folder / "regions.csv" if regions else None,
         )
 
     def all(self) -> list[Path]:
         """Return every file."""
-        return [self.html, self.csv, self.json, self.curves, self.texture, *self.maps.values()]
+        plain = [self.html, self.csv, self.json, self.curves, self.texture, *self.maps.values()]
+        return plain if self.regions is None else [*plain, self.regions]
 
 
 def write_report(
@@ -105,7 +121,7 @@ def write_report(
         matplotlib is not installed.
     """
     target = make_folder(folder)
-    paths = ReportPaths.inside(target, list(result.maps))
+    paths = ReportPaths.inside(target, list(result.maps), result.regions is not None)
     if paths.maps:
         make_folder(target / MAPS_FOLDER)
     for path in paths.all():
@@ -119,6 +135,8 @@ def write_report(
         write_json_atomic([curve.to_dict() for curve in result.curves], staging.place(paths.curves))
         write_csv(result.rows(), staging.place(paths.csv))
         write_csv(result.texture, staging.place(paths.texture))
+        if result.regions is not None and paths.regions is not None:
+            write_csv(result.regions.rows, staging.place(paths.regions))
         write_text_atomic(page, staging.place(paths.html))
     return paths
 
@@ -138,10 +156,16 @@ def comparison_page(result: ComparisonResult, title: str, provenance: Mapping[st
     _add_numbers(page, result)
     page.heading("Curves")
     page.paragraph("Point at a curve to read its values; click on a name in the legend to hide or show its line.")
-    add_plots(page, result.curves)
-    if not result.curves:
+    curves = tuple(curve for curve in result.curves if curve.id not in REGION_CURVES)
+    add_plots(page, curves)
+    if not curves:
         page.paragraph("No curve could be measured; the notes say why.")
     _add_texture(page, result)
+    if result.regions is not None:
+        page.heading("Brain regions")
+        page.paragraph(REGIONS_NOTE.format(source=result.regions.source))
+        page.table(region_rows(result.regions), caption="volumes of the brain's structures")
+        add_plots(page, result.regions.curves)
     page.heading("Where this comes from")
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     page.paragraph(f"Written by MRHarmonization {__version__} on {made}.")
@@ -209,16 +233,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = format_value(value)
     return flat
-
-
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Write rows with the columns of the first as CSV, whole or not at all; no rows make an empty file."""
-    stream = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return write_bytes_atomic(stream.getvalue().encode("utf-8"), path)
 
 
 def make_folder(folder: str | Path) -> Path:

@@ -13,6 +13,8 @@ from MRHarmonizationLib.core.errors import OutputError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.evaluation.report import ReportPaths, make_folder, write_report
 from MRHarmonizationLib.inference.compare import MAP_WINDOW_VOXELS, ComparisonResult, chosen_metrics, compare
+from MRHarmonizationLib.inference.compare_regions import check_regions
+from MRHarmonizationLib.inference.compare_spectrum import ROLES
 from MRHarmonizationLib.inference.compare_texture import check_maps
 from MRHarmonizationLib.inference.provenance import sidecar_path
 from MRHarmonizationLib.inference.undo import voxel_digest
@@ -50,6 +52,8 @@ def compare_files(
     maps: Sequence[str] = (),
     window: int = MAP_WINDOW_VOXELS,
     extra_metrics: Sequence[str] = (),
+    regions: bool = False,
+    segmentations: Sequence[AnyPath] = (),
     progress: Progress | None = None,
 ) -> ComparedFiles:
     """Compare two image files and write the report with its tables, curves and maps into a folder.
@@ -61,8 +65,10 @@ def compare_files(
         of their making goes into the report.
     out : path-like
         Folder; made if needed, files of an earlier report are replaced.
-    label, maps, window, extra_metrics, progress
+    label, maps, window, extra_metrics, regions, progress
         As for :func:`~MRHarmonizationLib.inference.compare.compare`.
+    segmentations : sequence of path-like
+        Label maps of before, after and the reference, in this order; see there.
 
     Returns
     -------
@@ -84,9 +90,11 @@ def compare_files(
     """
     progress = progress or Progress()
     given = {"before": before, "after": after, "reference": reference, "mask": mask}
-    sources = {name: Path(path) for name, path in given.items() if path is not None}
     check_maps(maps, window)
     chosen_metrics(extra_metrics)
+    check_regions(regions, len(segmentations), 2 if reference is None else 3)
+    given |= {f"segmentation of {role}": path for role, path in zip(ROLES, segmentations, strict=False)}
+    sources = {name: Path(path) for name, path in given.items() if path is not None}
     folder = make_folder(Path(out))
     check_output_path(ReportPaths.inside(folder).html)
     _refuse_to_overwrite(sources, ReportPaths.inside(folder, _map_names(maps)))
@@ -104,6 +112,8 @@ def compare_files(
         maps=maps,
         window=window,
         extra_metrics=extra_metrics,
+        regions=regions,
+        segmentations=[volumes[f"segmentation of {role}"] for role, _ in zip(ROLES, segmentations, strict=False)],
     )
     result = replace(result, notes=(*remarks, *result.notes))
     progress.report(COMPARED, "writing the report")

@@ -18,6 +18,8 @@ PLOTLY_DASHES = ("solid", "dash", "dashdot", "dot")
 SIGNIFICANT_DIGITS = 6
 #: Height of a plot whose legend takes one row, and of each further series' row in it.
 PLOT_HEIGHT_PX, LEGEND_ROW_PX, ROLES_IN_A_ROW = 370, 19, 3
+#: Height that the names of categories take below a plot.
+NAMES_HEIGHT_PX = 110
 NO_PLOTLY_NOTE = (
     "The curves are still pictures: the package plotly, which makes them readable point by point, is not installed "
     "(pip install plotly)."
@@ -99,10 +101,10 @@ def plotly_description(curve: Curve) -> dict[str, Any]:
     data = []
     for series in curve.series:
         number = drawn[series.role] = drawn.get(series.role, -1) + 1
-        data.append(_trace(series, number))
+        data.append(_trace(series, number, curve))
     axis: dict[str, Any] = {"zeroline": False, "automargin": True, "ticks": "outside"}
     long_log = {"exponentformat": "power", "dtick": 1} if curve.y_log and _decades(curve) > 2 else {}
-    layout = {
+    layout: dict[str, Any] = {
         "xaxis": axis | {"title": {"text": curve.x_title}, "type": "log" if curve.x_log else "linear"},
         "yaxis": axis | long_log | {"title": {"text": curve.y_title}, "type": "log" if curve.y_log else "linear"},
         "hovermode": "x unified",
@@ -112,19 +114,26 @@ def plotly_description(curve: Curve) -> dict[str, Any]:
         "height": PLOT_HEIGHT_PX + LEGEND_ROW_PX * max(0, len(curve.series) - ROLES_IN_A_ROW),
         "showlegend": True,
     }
+    if curve.x_names:
+        places = list(range(1, len(curve.x_names) + 1))
+        layout["xaxis"] |= {"tickvals": places, "ticktext": list(curve.x_names), "tickangle": -90}
+        layout["xaxis"] |= {"tickfont": {"size": 10}, "title": {"text": ""}}  # it would lie on the names
+        layout["height"] += NAMES_HEIGHT_PX
     return {"data": data, "layout": layout}
 
 
-def _trace(series: Series, number: int) -> dict[str, Any]:
+def _trace(series: Series, number: int, curve: Curve) -> dict[str, Any]:
     limit = series.role == "limit"
     marked = series.x.size <= MARKED_POINTS and not limit
+    values = {"name": series.name, "meta": series.role, "x": _short(series.x.tolist()), "y": _short(series.y.tolist())}
+    if curve.drawn == "bars":
+        return {"type": "bar", **values, "hovertemplate": "%{y:.4g}"}
+    if curve.drawn == "points":
+        return {"type": "scatter", "mode": "markers", **values, "marker": {"size": 7}, "hovertemplate": "%{y:.4g}"}
     return {
         "type": "scatter",
         "mode": "lines+markers" if marked else "lines",
-        "name": series.name,
-        "meta": series.role,
-        "x": _short(series.x.tolist()),
-        "y": _short(series.y.tolist()),
+        **values,
         "line": {"width": 1.8, "dash": "dot" if limit else PLOTLY_DASHES[number % len(PLOTLY_DASHES)]},
         "marker": {"size": 6},
         "hovertemplate": "%{y:.4g}",

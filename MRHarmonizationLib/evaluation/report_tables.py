@@ -8,6 +8,7 @@ from typing import Any
 
 from MRHarmonizationLib.evaluation.html import format_value
 from MRHarmonizationLib.inference.compare import ComparisonResult
+from MRHarmonizationLib.inference.compare_regions import RegionComparison
 from MRHarmonizationLib.metrics.base import METRICS, Measurement
 
 DIRECTION = {"higher": "higher", "lower": "lower", "none": ""}
@@ -65,7 +66,36 @@ def headlines(result: ComparisonResult) -> list[str]:
             sentences.append(f"After resembles before with {' and '.join(shown)} (1 = equal).")
     for name in HEADLINES_ALONE:
         sentences += _change_sentence(result, name, "before", "after", "")
-    return sentences
+    return sentences if result.regions is None else [*sentences, *_region_sentences(result.regions)]
+
+
+def _region_sentences(regions: RegionComparison) -> list[str]:
+    """Return how far the volumes of brain structures lie apart, in one sentence."""
+    change, before, after = (
+        regions.mean_absolute_percent(f"{column}_percent") for column in ("change", "before_error", "after_error")
+    )
+    if before is not None and after is not None:
+        return [
+            f"Brain structures differ in volume from the reference by {before:.1f} % before and by {after:.1f} % after "
+            "(mean of the absolute differences)."
+        ]
+    if change is None:
+        return []
+    return [f"Brain structures change their volume by {change:.1f} % (mean of the absolute changes)."]
+
+
+def region_rows(regions: RegionComparison) -> list[dict[str, Any]]:
+    """Return one row per brain structure: volumes in ml, changes in %."""
+    titles = {
+        "region": "region",
+        "before_ml": "before, ml",
+        "after_ml": "after, ml",
+        "reference_ml": "reference, ml",
+        "change_percent": "change, %",
+        "before_error_percent": "before vs. reference, %",
+        "after_error_percent": "after vs. reference, %",
+    }
+    return [{title: row[key] for key, title in titles.items() if key in row} for row in regions.rows]
 
 
 def _change_sentence(result: ComparisonResult, name: str, first: str, second: str, of_what: str) -> list[str]:

@@ -23,7 +23,8 @@ import numpy as np
 from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.compare_inputs import Subjects, place
-from MRHarmonizationLib.inference.curves import Curve
+from MRHarmonizationLib.inference.compare_regions import RegionComparison, check_regions, region_volumes
+from MRHarmonizationLib.inference.curves import Curve, Role
 from MRHarmonizationLib.metrics.base import METRICS, Measurement, Metric, Spacing
 from MRHarmonizationLib.volumes.volume import Volume
 
@@ -44,6 +45,8 @@ UNRELATED_CORRELATION = 0.8
 ALL = "all"
 #: Parts of the progress at which placing, measuring, texture and spectra end; the rest are the maps.
 PLACED, MEASURED, TEXTURED, DRAWN = 0.1, 0.6, 0.75, 0.8
+#: Part of the progress that a network takes that finds the brain's structures in all images.
+SEGMENTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class ComparisonResult:
         One row per image, feature and distance; the keys are the columns of ``texture.csv``.
     maps : dict of str to Volume
         ``<before|after|reference>_<feature>``: features in a window around each voxel, where they were asked for.
+    regions : RegionComparison or None
+        Volumes of brain structures, where they were asked for.
     scale : tuple of float
         (low, high): the intensities everything refers to, .5 and 99.5 % of the reference (of before without one)
         inside the mask.
@@ -84,6 +89,7 @@ class ComparisonResult:
     curves: tuple[Curve, ...] = field(default=())
     texture: tuple[dict[str, Any], ...] = field(default=())
     maps: dict[str, Volume] = field(default_factory=dict)
+    regions: RegionComparison | None = None
     scale: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -140,6 +146,7 @@ class ComparisonResult:
             "measurements": {key: [m.to_dict() for m in group] for key, group in self.measurements.items()},
             "curves": [curve.id for curve in self.curves],
             "maps": sorted(self.maps),
+            "regions": None if self.regions is None else self.regions.to_dict(),
         }
 
 
@@ -154,6 +161,8 @@ def compare(
     maps: Sequence[str] = (),
     window: int = MAP_WINDOW_VOXELS,
     extra_metrics: Sequence[str] = (),
+    regions: bool = False,
+    segmentations: Sequence[Volume] = (),
 ) -> ComparisonResult:
     """Measure what processing did to an image.
 
@@ -176,6 +185,11 @@ def compare(
         Side of the cube around a voxel for the maps; odd, voxels.
     extra_metrics : sequence of str, optional
         Metrics that are computed only on request because they take long, by name; "all" for every one of them.
+    regions : bool
+        Whether the volumes of 32 brain structures are measured too, each image on its own grid: a network finds them,
+        which takes seconds for every image.
+    segmentations : sequence of Volume, optional
+        Label maps of before, after and the reference, in this order (FreeSurfer numbers), measured instead.
 
     Returns
     -------
@@ -190,7 +204,9 @@ def compare(
     GridMismatchError
         The images do not overlap in space.
     ParameterError
-        An unknown feature or metric, an even window, a label without a mask.
+        An unknown feature or metric, an even window, a label without a mask, not one label map for every image.
+    ModelNotFoundError, WeightsError, DependencyError
+        Regions are asked for, and the network is not installed.
     """
     from MRHarmonizationLib.inference.compare_spectrum import histogram_curve, spectrum_curves
     from MRHarmonizationLib.inference.compare_texture import check_maps, feature_maps, texture_over_distance
@@ -200,10 +216,18 @@ def compare(
         raise ParameterError(f"label {label} was given without a mask", "name the mask that holds it")
     check_maps(maps, window)
     metrics = chosen_metrics(extra_metrics)
+    given: dict[Role, Volume] = {"before": before, "after": after}
+    if reference is not None:
+        given["reference"] = reference
+    check_regions(regions, len(segmentations), len(given))
     progress.report(0.0, "bringing the images together")
     subjects = place(before, after, reference, mask, label)
-    progress.report(PLACED, "measuring")
     notes = list(subjects.notes)
+    found_regions = None
+    if regions or segmentations:
+        found_regions = region_volumes(given, segmentations, notes, progress.part(0.0, SEGMENTED))
+        progress = progress.part(SEGMENTED, 1.0)
+    progress.report(PLACED, "measuring")
     measurements = _measure_all(subjects, metrics, notes, progress.part(PLACED, MEASURED))
     texture = texture_over_distance(subjects, notes, progress.part(MEASURED, TEXTURED))
     progress.report(TEXTURED, "measuring the power spectra")
@@ -219,9 +243,10 @@ def compare(
         subjects.mask_name,
         measurements,
         tuple(notes),
-        (histogram_curve(subjects), *spectra, *texture.curves),
+        (histogram_curve(subjects), *spectra, *texture.curves, *(found_regions.curves if found_regions else ())),
         texture.rows,
         found,
+        found_regions,
         subjects.scale,
     )
 

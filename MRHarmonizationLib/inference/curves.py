@@ -11,6 +11,7 @@ import numpy as np
 from MRHarmonizationLib.core.errors import InputError, ParameterError
 
 Role = Literal["before", "after", "reference", "ratio", "limit"]
+Drawing = Literal["lines", "points", "bars"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,15 @@ class Curve:
     x_log, y_log : bool
         Whether the axis is logarithmic; the series then hold positive numbers.
     series : tuple of Series
+    drawn : {'lines', 'points', 'bars'}
+        Lines over x; or points or bars side by side, where x has no order.
+    x_names : tuple of str
+        What x = 1, 2, 3 … stand for, where they are categories.
 
     Raises
     ------
     ParameterError
-        No series, or numbers that are not positive on a logarithmic axis.
+        No series, numbers that are not positive on a logarithmic axis, an unknown drawing, an x without a name.
     """
 
     id: str
@@ -96,12 +101,24 @@ class Curve:
     y_unit: str
     y_log: bool
     series: tuple[Series, ...]
+    drawn: Drawing = "lines"
+    x_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "series", tuple(self.series))
+        for name in ("series", "x_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.series:
             raise ParameterError(f"curve '{self.id}' has no series", "leave the curve out")
+        if self.drawn not in get_args(Drawing):
+            raise ParameterError(
+                f"curve '{self.id}' is drawn as '{self.drawn}'", f"use one of: {', '.join(get_args(Drawing))}"
+            )
         for series in self.series:
+            if self.x_names and not np.isin(series.x, np.arange(1, len(self.x_names) + 1)).all():
+                raise ParameterError(
+                    f"series '{series.name}' of curve '{self.id}' has x without a name",
+                    f"number its categories from 1 to {len(self.x_names)}",
+                )
             for axis, log in (("x", self.x_log), ("y", self.y_log)):
                 if log and getattr(series, axis).min() <= 0:
                     raise ParameterError(
@@ -122,8 +139,12 @@ class Curve:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; :meth:`from_dict` reads it back."""
-        plain = ("id", "title", "sentence", "x_label", "x_unit", "x_log", "y_label", "y_unit", "y_log")
-        return {**{key: getattr(self, key) for key in plain}, "series": [series.to_dict() for series in self.series]}
+        plain = ("id", "title", "sentence", "x_label", "x_unit", "x_log", "y_label", "y_unit", "y_log", "drawn")
+        return {
+            **{key: getattr(self, key) for key in plain},
+            "x_names": list(self.x_names),
+            "series": [series.to_dict() for series in self.series],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Curve:
@@ -136,7 +157,8 @@ class Curve:
         """
         try:
             lines = tuple(Series(s["name"], s["role"], np.array(s["x"]), np.array(s["y"])) for s in values["series"])
-            plain = {key: values[key] for key in cls.__dataclass_fields__ if key != "series"}
+            later = {"drawn": "lines", "x_names": ()} | dict(values)
+            plain = {key: later[key] for key in cls.__dataclass_fields__ if key != "series"}
             return cls(**plain, series=lines)
         except (KeyError, TypeError, ValueError) as problem:
             raise InputError(f"these values are no curve: {problem}", "read what compare wrote") from problem

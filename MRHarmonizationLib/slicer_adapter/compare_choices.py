@@ -1,17 +1,22 @@
-"""Lists of a comparison's panel that are filled from what there is: segments and labels of the mask, texture features.
+"""Choices of a comparison's panel that depend on what there is: segments of the mask, texture features, brain regions.
 
-The widgets, by name: ``segmentComboBox``, ``mapComboBox``.
+The widgets, by name: ``segmentComboBox``, ``mapComboBox``, ``regionsCheckBox``, ``beforeLabelsSelector``,
+``afterLabelsSelector``, ``referenceLabelsSelector``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from MRHarmonizationLib.core.errors import MRHarmonizationError
 from MRHarmonizationLib.core.texture import FEATURES, MAP_FEATURES
 from MRHarmonizationLib.slicer_adapter.masks import parts_of
 from MRHarmonizationLib.slicer_adapter.metric_rows import metric_title
+from MRHarmonizationLib.slicer_adapter.texts import sentence
 
+#: What can be done without the network.
+OWN_LABELS = "Or choose your own label maps below."
 #: Features listed first, as they say most to a reader.
 FIRST_FEATURES = ("contrast", "homogeneity", "correlation", "joint_entropy")
 
@@ -24,8 +29,20 @@ def map_features() -> list[str]:
     ]
 
 
+def why_no_regions() -> str:
+    """Return why the brain's structures cannot be found by the network, '' where they can."""
+    from MRHarmonizationLib.inference.segment import segmenter
+    from MRHarmonizationLib.weights.store import verify
+
+    try:
+        verify(segmenter())
+    except MRHarmonizationError as error:
+        return sentence(str(error))
+    return ""
+
+
 class CompareChoices:
-    """Fills both lists and tells what is chosen.
+    """Fills the lists and tells what is chosen.
 
     Parameters
     ----------
@@ -44,6 +61,8 @@ class CompareChoices:
         on_feature: Callable[[str], None],
     ) -> None:
         self._segments, self._features, self._translate = ui.segmentComboBox, ui.mapComboBox, translate
+        self._regions, self._regions_tip, self._no_network = ui.regionsCheckBox, ui.regionsCheckBox.toolTip, ""
+        self._labels = [getattr(ui, f"{role}LabelsSelector") for role in ("before", "after", "reference")]
         self._offered: list[tuple[str, str]] | None = None
         self._features.addItem(translate("None"), "")
         for feature in map_features():
@@ -72,6 +91,25 @@ class CompareChoices:
         _choose(self._features, feature, 1)
         told = FEATURES.get(feature) or self._translate("A texture feature around every voxel, as a volume.")
         self._features.toolTip = told
+
+    def look_for_network(self) -> None:
+        """Look whether the network that finds brain structures is installed."""
+        self._no_network = why_no_regions()
+
+    def show_regions(self, labels: Sequence[Any], has_reference: bool) -> None:
+        """Enable the choice of brain regions where there is something to measure them by.
+
+        Parameters
+        ----------
+        labels : sequence of node or None
+            The user's own label maps that are chosen.
+        has_reference : bool
+        """
+        possible = not self._no_network or any(node is not None for node in labels)
+        self._regions.enabled = possible
+        self._regions.toolTip = self._regions_tip if possible else f"{self._no_network} {self._translate(OWN_LABELS)}"
+        for number, selector in enumerate(self._labels):
+            selector.enabled = has_reference or number < 2
 
 
 def _choose(combo: Any, data: str, count: int) -> None:

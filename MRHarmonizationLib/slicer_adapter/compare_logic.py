@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from MRHarmonizationLib.slicer_adapter import comparisons, dependencies, derived
-from MRHarmonizationLib.slicer_adapter.compare_choices import map_features
+from MRHarmonizationLib.slicer_adapter.compare_choices import map_features, why_no_regions
 from MRHarmonizationLib.slicer_adapter.compare_task import CompareTask
 from MRHarmonizationLib.slicer_adapter.jobs import ProcessRunner, SubprocessRunner
 
@@ -34,9 +34,13 @@ class CompareOperations:
         """Return the texture features there are maps of."""
         return map_features()
 
-    def ensureDependencies(self) -> None:
+    def whyNoRegions(self) -> str:
+        """Return why brain structures cannot be found by the network, '' where they can."""
+        return why_no_regions()
+
+    def ensureDependencies(self, brainRegions: bool = False) -> None:
         """Install what is missing, after asking the user; raises DependencyError."""
-        missing = self.installer.missing(dependencies.requirements_for_comparison())
+        missing = self.installer.missing(dependencies.requirements_for_comparison(brainRegions))
         if missing:
             self.installer.install(missing)
 
@@ -63,12 +67,13 @@ class CompareOperations:
         segmentID : str, optional
             Segment of the segmentation, or label of the label map; all of it if omitted.
         **options
-            features, window, extraMetrics, tableNode, onProgress: see ``start``.
+            features, window, extraMetrics, brainRegions, segmentations, tableNode, onProgress: see ``start``.
 
         Returns
         -------
         StoredComparison
-            ``table``, ``charts``, ``maps``, ``rows``, ``notes``, ``value(metric)``, ``exportReport(folder)``.
+            ``table``, ``charts``, ``maps``, ``rows``, ``regions``, ``notes``, ``value(metric)``,
+            ``exportReport(folder)``.
 
         Raises
         ------
@@ -87,12 +92,16 @@ class CompareOperations:
         features: Sequence[str] = (),
         window: int = 5,
         extraMetrics: Sequence[str] = (),
+        brainRegions: bool = False,
+        segmentations: Sequence[Any] = (),
         tableNode: Any = None,
         onProgress: Callable[[float, str], None] | None = None,
     ) -> CompareTask:
         """Start a comparison and return the task at once; call its ``step()`` until it has ended.
 
-        ``features`` are mapped in windows of ``window`` voxels; ``tableNode`` is an earlier comparison to overwrite.
+        ``features`` are mapped in windows of ``window`` voxels; ``brainRegions`` measures the volumes of 32 structures
+        that a network finds, or those in ``segmentations``, label map nodes (FreeSurfer numbers) of before, after and
+        the reference; ``tableNode`` is an earlier comparison to overwrite.
         """
         return CompareTask(
             beforeNode,
@@ -104,6 +113,8 @@ class CompareOperations:
             features=features,
             window=window,
             extra_metrics=extraMetrics,
+            regions=brainRegions and not segmentations,
+            segmentations=segmentations,
             table=tableNode,
             on_progress=onProgress,
         )

@@ -14,6 +14,7 @@ from MRHarmonizationLib.slicer_adapter import plots, texts
 from MRHarmonizationLib.slicer_adapter.compare_run import REPORT
 from MRHarmonizationLib.slicer_adapter.comparisons import StoredComparison
 from MRHarmonizationLib.slicer_adapter.metric_rows import SECTIONS, MetricRow, number_text
+from MRHarmonizationLib.slicer_adapter.region_table import is_nearer, region_help
 from MRHarmonizationLib.slicer_adapter.report_buttons import ReportButtons
 
 
@@ -65,6 +66,7 @@ class CompareResults:
         if filled != self._filled or stored is None:
             self._filled = filled
             self._fill_table(stored.rows if stored is not None else [])
+            self._fill_regions(stored.regions if stored is not None else [])
             self._ui.notesLabel.text = self._notes(stored)
         has_report = stored is not None and REPORT in stored.files
         self._report.show(stored, has_report, "" if stored is None else stored.table.GetID())
@@ -86,24 +88,36 @@ class CompareResults:
         return chosen
 
     def _fill_table(self, rows: list[MetricRow]) -> None:
-        import qt
-
         table = self._ui.measuresTable
         table.setRowCount(0)
         for held_against, heading in SECTIONS.items():
             own = [row for row in rows if row.held_against == held_against]
             if not own:
                 continue
-            line = self._new_line()
-            title = qt.QTableWidgetItem(self._translate(heading))
-            font = title.font()
-            font.setBold(True)
-            title.setFont(font)
-            table.setItem(line, 0, title)
-            table.setSpan(line, 0, 1, 3)
+            self._add_heading(heading)
             for row in own:
-                self._add_row(row)
+                cells = (row.title, number_text(row.before), number_text(row.after))
+                self._add_line(cells, texts.metric_help(row), row.improved)
         table.visible = bool(rows)
+
+    def _fill_regions(self, rows: list[dict[str, Any]]) -> None:
+        """Add the volumes of brain structures below the measurements."""
+        if rows:
+            self._add_heading("Brain regions (ml)")
+        for row in rows:
+            cells = (row["region"], number_text(row["before_ml"]), number_text(row["after_ml"]))
+            self._add_line(cells, region_help(row), is_nearer(row))
+
+    def _add_heading(self, text: str) -> None:
+        import qt
+
+        line, table = self._new_line(), self._ui.measuresTable
+        title = qt.QTableWidgetItem(self._translate(text))
+        font = title.font()
+        font.setBold(True)
+        title.setFont(font)
+        table.setItem(line, 0, title)
+        table.setSpan(line, 0, 1, 3)
 
     def _set_up_table(self) -> None:
         import qt
@@ -115,16 +129,15 @@ class CompareResults:
         for column in (1, 2):
             table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
 
-    def _add_row(self, row: MetricRow) -> None:
+    def _add_line(self, cells: tuple[str, str, str], help_text: str, improved: bool | None) -> None:
         import qt
 
         line, table = self._new_line(), self._ui.measuresTable
-        help_text = texts.metric_help(row)
-        for column, text in enumerate((row.title, number_text(row.before), number_text(row.after))):
+        for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(help_text)
-            if column == 2 and row.improved is not None:
-                item.setForeground(qt.QBrush(qt.QColor(texts.GOOD if row.improved else texts.BAD)))
+            if column == 2 and improved is not None:
+                item.setForeground(qt.QBrush(qt.QColor(texts.GOOD if improved else texts.BAD)))
             table.setItem(line, column, item)
 
     def _new_line(self) -> int:

@@ -26,6 +26,8 @@ REPORT, METRICS_CSV, COMPARISON, CURVES, TEXTURE_CSV = (
 )
 #: What a comparison promises to write; all of it is offered for export.
 REPORT_FILES = (REPORT, METRICS_CSV, COMPARISON, CURVES, TEXTURE_CSV)
+#: Written too where brain regions were measured.
+REGIONS_CSV = "regions.csv"
 DEFAULT_WINDOW = 5
 _LONGEST_FILE_STEM = 80
 
@@ -44,6 +46,10 @@ class CompareRequest:
         Side of the maps' window, voxels.
     extra_metrics : tuple of str
         Slow metrics to measure as well; "all" for every one.
+    regions : bool
+        Whether the volumes of brain structures are measured, found by the network.
+    segmentations : tuple of Volume
+        Label maps of before, after and the reference to measure instead, each in its image's place.
     records : mapping of str to mapping
         What is known of the making of 'before', 'after', 'reference'; shown in the report.
     """
@@ -55,6 +61,8 @@ class CompareRequest:
     features: tuple[str, ...] = ()
     window: int = DEFAULT_WINDOW
     extra_metrics: tuple[str, ...] = ()
+    regions: bool = False
+    segmentations: tuple[Volume, ...] = ()
     records: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -65,12 +73,12 @@ class Comparison:
     Attributes
     ----------
     summary : mapping
-        What ``compare.json`` holds: ``measurements``, ``notes``, ``mask`` …
+        What ``compare.json`` holds: ``measurements``, ``notes``, ``mask``, ``regions`` …
     curves : tuple of Curve
     maps : dict of str to Volume
         ``before_<feature>``, ``after_<feature>``, ``reference_<feature>``, in the frame of the volumes that went in.
     files : dict of str to bytes
-        The report's files by name, :data:`REPORT_FILES`.
+        The report's files by name, :data:`REPORT_FILES` and :data:`REGIONS_CSV` where there is one.
     seconds : float
     """
 
@@ -93,7 +101,7 @@ def compare_command(request: CompareRequest, paths: Mapping[str, Path], out: Pat
     ----------
     request : CompareRequest
     paths : mapping of str to path
-        Where the volumes lie, by 'before', 'after', 'reference', 'mask'.
+        Where the volumes lie, by 'before', 'after', 'reference', 'mask', and the label maps by 'labels0', 'labels1' ….
     out : path
         Folder for everything that is written.
     """
@@ -108,6 +116,10 @@ def compare_command(request: CompareRequest, paths: Mapping[str, Path], out: Pat
         command += ["--window", str(int(request.window))]
     for metric in request.extra_metrics:
         command += ["--metric", metric]
+    if request.regions:
+        command += ["--regions"]
+    for number in range(len(request.segmentations)):
+        command += ["--segmentations", str(paths[f"labels{number}"])]
     return [*command, "--jsonl"]
 
 
@@ -143,6 +155,7 @@ class CompareRun(ProcessRun[Comparison]):
             "after": request.after,
             "reference": request.reference,
             "mask": request.mask,
+            **{f"labels{number}": labels for number, labels in enumerate(request.segmentations)},
         }
         paths: dict[str, Path] = {}
         for role, volume in given.items():
@@ -156,7 +169,8 @@ class CompareRun(ProcessRun[Comparison]):
 
     def _read(self, folder: Path) -> Comparison:
         out = folder / "out"
-        files = {name: (out / name).read_bytes() for name in REPORT_FILES}
+        promised = [*REPORT_FILES, *([REGIONS_CSV] if (out / REGIONS_CSV).is_file() else [])]
+        files = {name: (out / name).read_bytes() for name in promised}
         summary = json.loads(files[COMPARISON])
         curves = tuple(Curve.from_dict(values) for values in json.loads(files[CURVES]))
         maps = {path.stem: read_volume(path) for path in sorted((out / "maps").glob("*.nrrd"))}

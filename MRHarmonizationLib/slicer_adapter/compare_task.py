@@ -13,7 +13,7 @@ from MRHarmonizationLib.slicer_adapter.compare_readiness import disjoint
 from MRHarmonizationLib.slicer_adapter.compare_run import DEFAULT_WINDOW, CompareRequest, CompareRun, Comparison
 from MRHarmonizationLib.slicer_adapter.comparisons import StoredComparison, store_comparison
 from MRHarmonizationLib.slicer_adapter.jobs import ProcessRunner
-from MRHarmonizationLib.slicer_adapter.masks import mask_volume
+from MRHarmonizationLib.slicer_adapter.masks import label_volume, mask_volume
 from MRHarmonizationLib.slicer_adapter.node_task import NodeTask, temporary_folder
 from MRHarmonizationLib.slicer_adapter.nodes import volume_from_node, volume_in_frame_of
 
@@ -38,6 +38,10 @@ class CompareTask(NodeTask[Comparison]):
         Of the maps, voxels.
     extra_metrics : sequence of str
         Slow metrics to measure as well; "all" for every one.
+    regions : bool
+        Whether the volumes of brain structures are measured.
+    segmentations : sequence of vtkMRMLLabelMapVolumeNode
+        Label maps of before, after and the reference to measure instead of those the network finds.
     table : vtkMRMLTableNode or None
         An earlier comparison to overwrite; None: a new one.
     on_progress : callable(fraction: float, message: str), optional
@@ -55,7 +59,9 @@ class CompareTask(NodeTask[Comparison]):
     GridMismatchError
         The images do not overlap, or a transform between them is not linear.
     ParameterError
-        The same node twice; an unknown feature.
+        The same node twice; an unknown feature; not one label map for every image.
+    ModelNotFoundError
+        Brain structures are asked for and their network is not installed.
     OutputError
         There is no room for the temporary files.
     """
@@ -71,14 +77,18 @@ class CompareTask(NodeTask[Comparison]):
         features: Sequence[str] = (),
         window: int = DEFAULT_WINDOW,
         extra_metrics: Sequence[str] = (),
+        regions: bool = False,
+        segmentations: Sequence[Any] = (),
         table: Any = None,
         on_progress: Callable[[float, str], None] | None = None,
     ) -> None:
+        from MRHarmonizationLib.inference.compare_regions import check_regions
         from MRHarmonizationLib.inference.compare_texture import check_maps
 
         if before is not None and before is after:
             raise ParameterError(f"'{after.GetName()}' is both before and after", "choose two volumes")
         check_maps(features, window)
+        check_regions(regions, len(segmentations), 2 if reference is None else 3)
         result = volume_from_node(after)
         volumes = {"before": _placed(before, after, "before"), "after": result}
         if reference is not None:
@@ -98,6 +108,8 @@ class CompareTask(NodeTask[Comparison]):
             tuple(features),
             int(window),
             tuple(extra_metrics),
+            regions,
+            tuple(label_volume(node, after) for node in segmentations),
             {role: record for role, record in known.items() if record},
         )
         self.before, self.after, self.table = before, after, table

@@ -1,4 +1,4 @@
-"""A comparison in the scene: one table node of measurements, and from it its images, charts and feature maps.
+"""A comparison in the scene: one table node of measurements, and from it its images, charts, maps and brain regions.
 
 Everything is found again from the table node's references and attributes, so that it works on a scene that was saved
 and loaded.
@@ -17,16 +17,18 @@ from MRHarmonizationLib.slicer_adapter import plots, records
 from MRHarmonizationLib.slicer_adapter.compare_run import REPORT, Comparison
 from MRHarmonizationLib.slicer_adapter.metric_rows import MetricRow, metric_rows
 from MRHarmonizationLib.slicer_adapter.nodes import set_node_volume
+from MRHarmonizationLib.slicer_adapter.region_table import fill_regions_table, read_regions_table
 from MRHarmonizationLib.volumes.atomic import write_bytes_atomic
 
 OPERATION_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}operation"
-COMPARE, MAP = "compare", "texture map"
+COMPARE, MAP, REGIONS = "compare", "texture map", "brain regions"
 NOTES_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}notes"
 MASK_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}mask"
 MAP_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}map"
 WINDOW_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}window"
 ROLES = ("before", "after", "reference", "mask")
 CHART_ROLE, MAP_ROLE = f"{ATTRIBUTE_PREFIX}chart", f"{ATTRIBUTE_PREFIX}map"
+REGIONS_ROLE, SOURCE_ATTRIBUTE = f"{ATTRIBUTE_PREFIX}regions", f"{ATTRIBUTE_PREFIX}labels"
 #: Colours of feature maps.
 MAP_COLOURS = "vtkMRMLColorTableNodeFileViridis.txt"
 
@@ -85,6 +87,16 @@ class StoredComparison:
         found = self.maps
         names = [key.removeprefix("after_") for key in found if key.startswith("after_")]
         return [name for name in names if f"before_{name}" in found]
+
+    @property
+    def regions_table(self) -> Any:
+        """The table (vtkMRMLTableNode) of the volumes of brain structures; None where they were not measured."""
+        return self.table.GetNodeReference(REGIONS_ROLE)
+
+    @property
+    def regions(self) -> list[dict[str, Any]]:
+        """The volumes of brain structures: region, number, side, before_ml, after_ml, change_percent …."""
+        return read_regions_table(self.regions_table)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -151,7 +163,7 @@ def store_comparison(done: Comparison, images: dict[str, Any], table: Any = None
     images : dict of str to node or None
         By 'before', 'after', 'reference', 'mask'; not changed.
     table : vtkMRMLTableNode or None
-        A comparison to overwrite, with its charts and maps; None: a new one beside after.
+        A comparison to overwrite, with its charts, maps and regions; None: a new one beside after.
     window : int
         Of the feature maps, voxels.
 
@@ -168,6 +180,7 @@ def store_comparison(done: Comparison, images: dict[str, Any], table: Any = None
     _record(table, done, images)
     _store_charts(stored, done)
     _store_maps(stored, done, after, window)
+    _store_regions(stored, done)
     _gather(stored)
     return stored
 
@@ -238,6 +251,23 @@ def _store_maps(stored: StoredComparison, done: Comparison, after: Any, window: 
         table.GetScene().RemoveNode(node)
 
 
+def _store_regions(stored: StoredComparison, done: Comparison) -> None:
+    """Keep the volumes of brain structures in a table of their own."""
+    found, node, scene = done.summary.get("regions"), stored.regions_table, stored.table.GetScene()
+    if not found:
+        if node is not None:
+            scene.RemoveNode(node)
+        stored.table.SetNodeReferenceID(REGIONS_ROLE, None)
+        return
+    if node is None:
+        name = scene.GenerateUniqueName(f"{stored.table.GetName()} ({REGIONS})")
+        node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        node.SetAttribute(OPERATION_ATTRIBUTE, REGIONS)
+        stored.table.SetNodeReferenceID(REGIONS_ROLE, node.GetID())
+    fill_regions_table(node, found["rows"])
+    node.SetAttribute(SOURCE_ATTRIBUTE, str(found.get("source", "")))
+
+
 def _show_map(node: Any, low: float, high: float) -> None:
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -263,7 +293,9 @@ def _gather(stored: StoredComparison) -> None:
     if hierarchy.GetItemDataNode(parent) is not None or hierarchy.GetItemName(parent) != table.GetName():
         above = hierarchy.GetItemParent(after) if after else hierarchy.GetSceneItemID()
         parent = hierarchy.CreateFolderItem(above, table.GetName())
-    for node in (table, *stored.charts.values(), *stored.maps.values()):
+    for node in (table, *stored.charts.values(), *stored.maps.values(), stored.regions_table):
+        if node is None:
+            continue
         own = hierarchy.GetItemByDataNode(node)
         if own:
             hierarchy.SetItemParent(own, parent)

@@ -73,9 +73,9 @@ def requirements_for_standardising(method: str) -> list[Requirement]:
     return [*ALWAYS, ONNXRUNTIME] if "model" in HARMONIZERS.get(method).defaults else list(ALWAYS)
 
 
-def requirements_for_comparison() -> list[Requirement]:
-    """Return what a comparison and its report need."""
-    return [*ALWAYS, *REPORT]
+def requirements_for_comparison(regions: bool = False) -> list[Requirement]:
+    """Return what a comparison and its report need; finding brain regions runs a network."""
+    return [*ALWAYS, *REPORT, *([ONNXRUNTIME] if regions else [])]
 
 
 def is_installed(requirement: Requirement) -> bool:

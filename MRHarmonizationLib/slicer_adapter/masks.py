@@ -82,15 +82,41 @@ def mask_volume(node: Any, part: str, target: Any) -> Volume:
     return moved_to_frame(_with_border(mask), node, target)
 
 
+def label_volume(node: Any, target: Any) -> Volume:
+    """Return a label map with its numbers, in the frame of the volume it was drawn on.
+
+    Parameters
+    ----------
+    node : vtkMRMLLabelMapVolumeNode
+        Not changed.
+    target : vtkMRMLScalarVolumeNode
+
+    Raises
+    ------
+    InputError
+        No voxels, or several values per voxel.
+    GridMismatchError
+        Related to the target by a transform that is not linear.
+    """
+    array, name = _checked_array(node)
+    return moved_to_frame(Volume(array.copy(), grid_of_node(node), name), node, target)
+
+
 def _voxels(node: Any, part: str) -> Volume:
+    array, name = _checked_array(node)
+    inside = array != 0 if part == "" else array == int(part)
+    return Volume(inside.astype(np.uint8), grid_of_node(node), name if part == "" else f"{name}, label {part}")
+
+
+def _checked_array(node: Any) -> tuple[np.ndarray, str]:
+    """Return the voxels (K, J, I) of a volume node, and its name."""
     name = node.GetName() or "mask"
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         raise InputError(f"'{name}' has no voxels", "load its data, or select another mask")
     array = _array(node)
     if array.ndim != 3:
         raise InputError(f"'{name}' has several values per voxel", "select a mask with one value per voxel")
-    inside = array != 0 if part == "" else array == int(part)
-    return Volume(inside.astype(np.uint8), grid_of_node(node), name if part == "" else f"{name}, label {part}")
+    return array, name
 
 
 def _segments(node: Any, part: str, target: Any) -> Volume:

@@ -23,7 +23,9 @@ ROLE_COLOURS = {
 }
 #: Line styles of the first, second … series of a role, and of borders.
 LINES = ("LineStyleSolid", "LineStyleDash", "LineStyleDot", "LineStyleDashDot")
-BORDER_LINE = "LineStyleDashDotDot"
+BORDER_LINE, NO_LINE = "LineStyleDashDotDot", "LineStyleNone"
+#: Column of a table that names categories.
+NAME_COLUMN = "name"
 LINE_WIDTH = 2.0
 #: With more points than these a series is drawn without markers.
 MOST_MARKERS = 16
@@ -56,7 +58,7 @@ def update_chart(chart: Any, curve: Curve, scene: Any) -> Any:
             x_name, names = _fill(table, curve, group)
             for series, y_name in zip(group, names, strict=True):
                 node = old.pop(0) if old else _new_series(scene)
-                _describe_series(node, series, table, x_name, y_name)
+                _describe_series(node, series, table, x_name, y_name, curve)
                 node.SetLineStyle(getattr(node, _line_style(series, curve)))
                 chart.AddAndObservePlotSeriesNodeID(node.GetID())
         _describe_chart(chart, curve)
@@ -149,13 +151,17 @@ def _fill(table: Any, curve: Curve, group: Sequence[Series]) -> tuple[str, list[
     names: list[str] = []
     for line in group:
         name, number = line.name, 2
-        while name in names or name == curve.x_label:
+        while name in names or name in (curve.x_label, NAME_COLUMN):
             name, number = f"{line.name} {number}", number + 1
         names.append(name)
     columns: dict[str, Any] = {curve.x_label: group[0].x}
+    if curve.x_names:
+        columns[NAME_COLUMN] = [curve.x_names[round(float(place)) - 1] for place in group[0].x]
     columns.update({name: line.y for name, line in zip(names, group, strict=True)})
     set_columns(table, columns)
     for name in columns:
+        if name == NAME_COLUMN:
+            continue
         label, unit = (curve.x_label, curve.x_unit) if name == curve.x_label else (curve.y_label, curve.y_unit)
         table.SetColumnUnitLabel(name, unit)
         table.SetColumnDescription(name, label)
@@ -184,16 +190,18 @@ def set_columns(table: Any, columns: dict[str, Any]) -> None:
     table.StorableModified()
 
 
-def _describe_series(node: Any, series: Series, table: Any, x_name: str, y_name: str) -> None:
+def _describe_series(node: Any, series: Series, table: Any, x_name: str, y_name: str, curve: Curve) -> None:
     modifying = node.StartModify()
     node.SetName(series.name)  # what the legend shows
     node.SetAndObserveTableNodeID(table.GetID())
     node.SetXColumnName(x_name)
     node.SetYColumnName(y_name)
-    node.SetPlotType(node.PlotTypeScatter)  # lines over x; "line" plots over the row number
+    node.SetLabelColumnName(NAME_COLUMN if curve.x_names else "")  # told when the pointer rests on a point
+    # lines over x; "line" plots over the row number
+    node.SetPlotType(node.PlotTypeScatterBar if curve.drawn == "bars" else node.PlotTypeScatter)
     node.SetColor(*ROLE_COLOURS[series.role])
     node.SetLineWidth(LINE_WIDTH)
-    marked = series.x.size <= MOST_MARKERS and series.role != "limit"
+    marked = curve.drawn == "points" or (series.x.size <= MOST_MARKERS and series.role != "limit")
     node.SetMarkerStyle(node.MarkerStyleCircle if marked else node.MarkerStyleNone)
     node.EndModify(modifying)
 
@@ -202,6 +210,8 @@ def _line_style(series: Series, curve: Curve) -> str:
     """Return the line style by which a series is told from others of its role, which share its colour."""
     if series.role == "limit":
         return BORDER_LINE
+    if curve.drawn == "points":
+        return NO_LINE
     earlier = [line.role for line in curve.series[: curve.series.index(series)]]
     return LINES[earlier.count(series.role) % len(LINES)]
 
@@ -210,7 +220,8 @@ def _describe_chart(chart: Any, curve: Curve) -> None:
     chart.SetTitle(curve.title)
     chart.SetTitleFontSize(TITLE_SIZE)
     chart.SetAxisTitleFontSize(LABEL_SIZE)
-    chart.SetXAxisTitle(curve.x_title)
+    # Axes have no names of categories; the pointer tells them, and the table lists them in this order.
+    chart.SetXAxisTitle(f"{curve.x_title} (row of the table)" if curve.x_names else curve.x_title)
     chart.SetYAxisTitle(curve.y_title)
     chart.SetXAxisLogScale(curve.x_log)
     chart.SetYAxisLogScale(curve.y_log)

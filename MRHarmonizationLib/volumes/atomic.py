@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -12,6 +14,7 @@ import secrets
 import shutil
 import stat
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,16 @@ def write_json_atomic(obj: Any, path: str | os.PathLike[str], overwrite: bool = 
     except (TypeError, ValueError) as problem:
         raise OutputError(f"{path}: not representable as JSON ({problem})", "pass plain, finite values") from problem
     return write_text_atomic(text + "\n", path, overwrite)
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
+    """Write rows with the columns of the first as CSV, whole or not at all; no rows make an empty file."""
+    stream = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return write_bytes_atomic(stream.getvalue().encode("utf-8"), path)
 
 
 def digest_file(path: str | os.PathLike[str]) -> str:

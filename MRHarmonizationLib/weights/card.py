@@ -12,8 +12,9 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import WeightsError
 
-LAYOUTS = ("planes-2.5d", "volume-3d", "whole-head", "diffusion")
-"""Input layouts: stacks of adjacent planes or blocks, for the predictor; features of a head, for a standardiser."""
+LAYOUTS = ("planes-2.5d", "volume-3d", "whole-head", "diffusion", "head-labels")
+"""Input layouts: stacks of adjacent planes or blocks, for the predictor; features of a head, for a standardiser;
+features of a diffusion scan; blocks ``[S, A, R]`` of a head that are answered by classes, for the task ``segment``."""
 
 INTENSITY_RULES = ("percentile", "case")
 """Ways of normalising: percentiles (:mod:`MRHarmonizationLib.core.intensity`); or as reference groups are, air to 0 and

@@ -28,6 +28,23 @@ def test_curve_survives_json():
     np.testing.assert_array_equal(second.series[0].y, [3.0, 4.0])
 
 
+def test_categories_survive_json_and_older_files_are_lines():
+    first = curve(drawn="bars", x_names=("left", "right"))
+    values = json.loads(json.dumps(first.to_dict()))
+    second = Curve.from_dict(values)
+    assert (second.drawn, second.x_names) == ("bars", ("left", "right"))
+    older = {key: value for key, value in values.items() if key not in ("drawn", "x_names")}
+    assert (Curve.from_dict(older).drawn, Curve.from_dict(older).x_names) == ("lines", ())
+
+
+def test_impossible_categories_are_refused():
+    with pytest.raises(ParameterError, match="drawn as 'pie'"):
+        curve(drawn="pie")
+    for wrong in ([1.0, 3.0], [0.0, 1.0], [1.0, 1.5]):
+        with pytest.raises(ParameterError, match="x without a name"):
+            curve(drawn="points", x_names=("left", "right"), series=(line(x=wrong),))
+
+
 def test_series_are_copies_that_cannot_be_changed():
     x = np.array([1, 2])
     series = line(x=x)

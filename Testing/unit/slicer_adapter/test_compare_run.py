@@ -110,6 +110,13 @@ def test_command_says_what_the_request_says(request_of: CompareRequest):
     plain = compare_command(CompareRequest(request_of.before, request_of.after), paths, Path("out"))
     assert "--window" not in plain
     assert "--maps" not in plain
+    assert "--regions" not in plain
+    regions = CompareRequest(request_of.before, request_of.after, regions=True)
+    assert compare_command(regions, paths, Path("out"))[-2:] == ["--regions", "--jsonl"]
+    labels = (request_of.before, request_of.after)
+    given = CompareRequest(request_of.before, request_of.after, segmentations=labels)
+    command = compare_command(given, paths | {"labels0": Path("x.nrrd"), "labels1": Path("y.nrrd")}, Path("out"))
+    assert " ".join(command[-5:]) == "--segmentations x.nrrd --segmentations y.nrrd --jsonl"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ def test_a_comparison_needs_no_network():
     modules = {requirement.module for requirement in requirements_for_comparison()}
     assert "matplotlib" in modules
     assert not modules & {"onnxruntime", "torch"}
+    found = {requirement.module for requirement in requirements_for_comparison(regions=True)}
+    assert found == {requirement.module for requirement in requirements_for_comparison()} | {"onnxruntime"}
 
 
 def test_gpu_package_is_not_put_beside_the_cpu_package():
