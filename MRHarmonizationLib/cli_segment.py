@@ -38,7 +38,9 @@ def segment(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
     backend: Annotated[str, typer.Option(metavar="auto|onnxruntime|torch", help="What runs the network.")] = "auto",
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads of the network.")] = None,
-    max_memory: Annotated[float, typer.Option(metavar="GB", help="Memory the process should stay below.")] = 2.0,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Let the brightness of voxels draw the borders.")
+    ] = True,
     series: Annotated[
         str | None, typer.Option("--series", metavar="UID", help="DICOM series of the folder IN.")
     ] = None,
@@ -65,7 +67,7 @@ def segment(
             device=device,
             backend=backend,
             threads=threads,
-            max_memory_gb=max_memory,
+            refine=refine,
         )
         for warning in done.result.warnings:
             session.warn(warning)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from MRHarmonizationLib.inference.region_input import CHANNELS
+
 IMAGE_CHANNELS = {"planes-2.5d": 5, "volume-3d": 1}
 CONDITIONING_CHANNELS = 3
 FEATURES = 4
@@ -134,29 +136,45 @@ def write_tiny_restorer(folder: Path, model_id: str = "restore-any", **changes: 
 
 
 def threshold_segmenter_bytes(thresholds: Sequence[float], classes: Sequence[int]) -> bytes:
-    """Return an ONNX network that names voxels by intensity: ``classes[number of thresholds a voxel exceeds]``."""
+    """Return an ONNX network that is nearly sure of classes by intensity: ``classes[thresholds a voxel exceeds]``.
+
+    Inputs are the channels of a segmentation network, of which it looks at the image alone.
+    """
     from onnx import TensorProto, checker, helper, numpy_helper
 
+    from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS
+
     assert len(classes) == len(thresholds) + 1
+    rows = np.full((len(classes), CLASS_NUMBERS.size), 1e-4, np.float32)
+    rows[np.arange(len(classes)), list(classes)] = 1.0 - 1e-4 * (CLASS_NUMBERS.size - 1)
     nodes, places = [], []
-    initializers = [numpy_helper.from_array(np.array(classes, np.uint8), "table")]
+    initializers = [
+        numpy_helper.from_array(rows, "table"),
+        numpy_helper.from_array(np.array([0], np.int64), "first"),
+        numpy_helper.from_array(np.array([1], np.int64), "channel"),
+    ]
+    nodes.append(helper.make_node("Slice", ["scan", "first", "channel", "channel"], ["image"]))
     for number, threshold in enumerate(thresholds):
         initializers.append(numpy_helper.from_array(np.float32(threshold), f"t{number}"))
-        nodes.append(helper.make_node("Greater", ["scan", f"t{number}"], [f"above{number}"]))
+        nodes.append(helper.make_node("Greater", ["image", f"t{number}"], [f"above{number}"]))
         nodes.append(helper.make_node("Cast", [f"above{number}"], [f"one{number}"], to=TensorProto.FLOAT))
         places.append(f"one{number}")
-    initializers.append(numpy_helper.from_array(np.array([1], np.int64), "channel"))
     nodes += [
         helper.make_node("Sum", places, ["counted"]),
         helper.make_node("Cast", ["counted"], ["place"], to=TensorProto.INT64),
         helper.make_node("Squeeze", ["place", "channel"], ["flat"]),
-        helper.make_node("Gather", ["table", "flat"], ["classes"]),
+        helper.make_node("Gather", ["table", "flat"], ["last"]),
+        helper.make_node("Transpose", ["last"], ["probabilities"], perm=[0, 4, 1, 2, 3]),
     ]
     graph = helper.make_graph(
         nodes,
         "thresholds",
-        [helper.make_tensor_value_info("scan", TensorProto.FLOAT, ["n", 1, "s", "a", "r"])],
-        [helper.make_tensor_value_info("classes", TensorProto.UINT8, ["n", "s", "a", "r"])],
+        [helper.make_tensor_value_info("scan", TensorProto.FLOAT, ["n", 4, "s", "a", "r"])],
+        [
+            helper.make_tensor_value_info(
+                "probabilities", TensorProto.FLOAT, ["n", int(CLASS_NUMBERS.size), "s", "a", "r"]
+            )
+        ],
         initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -173,9 +191,9 @@ def write_tiny_segmenter(
 ) -> Path:
     """Write a network that names voxels by intensity, and its card; return the path of the card."""
     content = threshold_segmenter_bytes(thresholds, classes)
-    contract = {"layout": "head-labels", "planes": 1, "channels": ["image"], "stride": 32, "ensemble": False}
-    contract |= {"halo": 16, "activation_bytes": 64, **changes.pop("input", {})}
-    output = {"residual": False, "channels": ["classes"]}
+    contract = {"layout": "head-labels", "planes": 1, "channels": list(CHANNELS), "stride": 8, "ensemble": False}
+    contract |= {"halo": 16, "spacing_mm": 2.0, **changes.pop("input", {})}
+    output = {"residual": False, "channels": ["probabilities"]}
     card = card_dict(content, model_id, "volume-3d", input=contract, task="segment", output=output, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / card["file"]).write_bytes(content)

@@ -1,4 +1,4 @@
-"""From a head at 1 mm to the class of every voxel: box of the head, normalisation, looks at the brain.
+"""From a head to where its structures are likely: box of the head, normalisation, looks at the brain.
 
 A network is told where the middle of the brain is, and knows most where it sees the brain whole and in the middle. The
 middle is guessed from the outline of the head first; each look at the tile around it tells it better.
@@ -11,17 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS
+from MRHarmonizationLib.core.errors import ResourceError, WeightsError
 from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.core.masks import foreground_mask
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.core.tiling import padded_size
-from MRHarmonizationLib.inference.backends import Backend
-from MRHarmonizationLib.inference.region_input import CHANNELS
-from MRHarmonizationLib.inference.region_tiles import LARGEST_TILE, name_voxels
+from MRHarmonizationLib.inference.backends import Backend, BackendOutOfMemory
+from MRHarmonizationLib.inference.region_input import region_input
 from MRHarmonizationLib.weights.card import InputContract, IntensityRule
 
+LARGEST_TILE_MM = (160, 192, 160)
+"""Size of a tile along S, A, R, at most: a brain fits in."""
+MESSAGE = "Looking for the brain's structures"
+SUM_TOLERANCE = 1e-2
+"""How far the probabilities of a voxel may be from 1 together."""
 BOX_MARGIN = 8
-"""Voxels of air kept around the head, and of surroundings around a brain."""
+"""Air kept around the head, and surroundings around a brain, in mm."""
 LARGEST_VALUE = 2.0
 """Normalised intensities are cut here (fat and vessels) and at 0."""
 CROWN_MM = 78.0
@@ -34,7 +40,7 @@ STRAY_SHARE = 0.002
 """Share of the named voxels that may lie beyond either end of the brain, by error."""
 MOST_LOOKS = 3
 """Looks at the brain, at most."""
-NEAR_VOXELS = 4.0
+NEAR_MM = 4.0
 """A middle that moves by no more than this is known."""
 
 #: Part of an array.
@@ -136,90 +142,116 @@ def normalise_head(array: np.ndarray, rule: IntensityRule | None = None) -> np.n
     return np.asarray(np.clip(values, 0.0, LARGEST_VALUE, out=values))
 
 
-def name_head(
+def likely_structures(
     head: np.ndarray,
     middle: Sequence[float],
     contract: InputContract,
     backend: Backend,
     progress: Progress,
-    activation_budget_bytes: int,
 ) -> np.ndarray:
-    """Return the class of every voxel of a head.
+    """Return how likely each voxel of a head belongs to each structure.
 
     The tile around the brain's middle is looked at until the middle that follows from the answer stays; outside the
     last tile everything is background. A head in which no brain is found, or one that does not fit into a tile, is
-    looked at whole, in overlapping tiles.
+    looked at whole.
 
     Parameters
     ----------
     head : ndarray, shape (K, J, I)
-        Intensities in the box of a head.
+        Intensities in the box of a head, on the network's voxels.
     middle : three floats
         Where the brain's middle is guessed to be, in voxels (K, J, I).
     contract : InputContract
     backend : Backend
     progress : Progress
-    activation_budget_bytes : int
-        Working memory the network may take.
+        Reported to, and checked for cancellation, after every look.
 
     Returns
     -------
-    ndarray, shape (K, J, I), uint8
+    ndarray, shape (classes, K, J, I), float32
 
     Raises
     ------
     InputError
         There is no contrast to normalise by.
-    ResourceError, WeightsError, OperationCancelled
-        As :func:`~MRHarmonizationLib.inference.region_tiles.name_voxels`.
+    ResourceError
+        Memory runs out.
+    WeightsError
+        The network's answer is no probability per structure and voxel.
+    OperationCancelled
     """
-    seen = _Head(head, contract, backend, activation_budget_bytes)
+    seen = _Head(head, contract, backend)
     centre = tuple(float(value) for value in middle)
     tile = seen.tile_around(centre)
-    classes = seen.look(tile, centre, progress.part(0.0, 0.3))
+    likely = seen.look(tile, centre, progress.part(0.0, 0.3))
+    near, margin = NEAR_MM / contract.spacing_mm, round(BOX_MARGIN / contract.spacing_mm)
     for number in range(1, MOST_LOOKS):
-        box = brain_box(classes)
+        box = brain_box(likely.argmax(axis=0))
         if box is None:
             break
-        former_tile, former = tile, centre
-        centre = tuple((first + last) / 2.0 for first, last in box)
+        former, centre = centre, tuple((first + last) / 2.0 for first, last in box)
         tile = seen.tile_around(centre)
-        moved = max(abs(new - old) for new, old in zip(centre, former, strict=True))
-        is_known = number > 1 and moved <= NEAR_VOXELS
-        if is_known or (tile == former_tile and contract.channels != CHANNELS):  # nothing new would be seen
+        if number > 1 and max(abs(new - old) for new, old in zip(centre, former, strict=True)) <= near:
             break
-        classes = seen.look(tile, centre, progress.part(0.3 * number, 0.3 * number + 0.3))
-    if tile == seen.whole or _is_inside(brain_box(classes), tile, seen.padded):
-        return classes
+        likely = seen.look(tile, centre, progress.part(0.3 * number, 0.3 * number + 0.3))
+    if tile == seen.whole or _is_inside(brain_box(likely.argmax(axis=0)), tile, seen.padded, margin):
+        return likely
     return seen.look(seen.whole, centre, progress.part(0.9, 1.0))
 
 
 class _Head:
     """A head that a network looks at, part by part."""
 
-    def __init__(self, array: np.ndarray, contract: InputContract, backend: Backend, budget_bytes: int) -> None:
+    def __init__(self, array: np.ndarray, contract: InputContract, backend: Backend) -> None:
         self.padded = tuple(padded_size(size, contract.stride) for size in array.shape)
         self.whole: Tile = tuple(slice(0, size) for size in self.padded)
-        self._array, self._contract, self._backend, self._budget_bytes = array, contract, backend, budget_bytes
+        self._array, self._contract, self._backend = array, contract, backend
 
     def tile_around(self, centre: Sequence[float]) -> Tile:
         """Return the largest tile with a voxel in its middle, as far as the head reaches."""
         stride, tile = self._contract.stride, []
-        for size, limit, middle in zip(self.padded, LARGEST_TILE, centre, strict=True):
-            edge = min(size, limit // stride * stride)
+        for size, limit_mm, middle in zip(self.padded, LARGEST_TILE_MM, centre, strict=True):
+            edge = min(size, max(stride, int(limit_mm / self._contract.spacing_mm) // stride * stride))
             start = min(max(0, round(middle - (edge - 1) / 2)), size - edge)
             tile.append(slice(start, start + edge))
         return tuple(tile)
 
     def look(self, tile: Tile, centre: Sequence[float], progress: Progress) -> np.ndarray:
-        """Return the classes found in a tile, in an array of the head's shape."""
+        """Return the probabilities found in a tile, in an array of the head's shape."""
+        progress.report(0.0, MESSAGE)
         seen = self._array[tile]  # ends where the head does; what is beyond is air
         values = np.zeros([part.stop - part.start for part in tile], np.float32)
         values[tuple(slice(size) for size in seen.shape)] = normalise_head(seen, self._contract.intensity)
         inside = [middle - part.start for middle, part in zip(centre, tile, strict=True)]
-        classes = np.zeros(self.padded, np.uint8)
-        classes[tile] = name_voxels(values, inside, self._contract, self._backend, progress, self._budget_bytes)
-        return classes[tuple(slice(size) for size in self._array.shape)]
+        found = self._run(region_input(values, inside, self._contract.spacing_mm)[None])
+        likely = np.zeros((found.shape[0], *self.padded), np.float32)
+        likely[0] = 1.0
+        likely[(slice(None), *tile)] = found
+        progress.report(1.0, MESSAGE)
+        progress.check()
+        return likely[(slice(None), *(slice(size) for size in self._array.shape))]
+
+    def _run(self, block: np.ndarray) -> np.ndarray:
+        try:
+            answer = self._backend.run(block)
+        except (BackendOutOfMemory, MemoryError) as error:
+            size = " x ".join(map(str, block.shape[:1:-1]))
+            raise ResourceError(
+                f"memory ran out at {size} voxels",
+                "close other programs, choose device 'cpu', or crop the scan to the head",
+            ) from error
+        remedy = "import the card and the weight file of the same model"
+        wanted = (1, CLASS_NUMBERS.size, *block.shape[2:])
+        if answer.shape != wanted:
+            raise WeightsError(f"the network answered with the shape {answer.shape}, expected {wanted}", remedy)
+        sums = answer.sum(axis=1)
+        if not (answer.min() >= 0 and abs(float(sums.min()) - 1) < SUM_TOLERANCE > abs(float(sums.max()) - 1)):
+            raise WeightsError(
+                f"the network's probabilities sum to {float(sums.min()):.3g} to {float(sums.max()):.3g} in a voxel, "
+                "expected 1",
+                remedy,
+            )
+        return np.asarray(answer[0], np.float32)
 
 
 def brain_box(classes: np.ndarray) -> list[tuple[int, int]] | None:
@@ -241,13 +273,12 @@ def brain_box(classes: np.ndarray) -> list[tuple[int, int]] | None:
     return box
 
 
-def _is_inside(box: list[tuple[int, int]] | None, tile: Tile, shape: Sequence[int]) -> bool:
+def _is_inside(box: list[tuple[int, int]] | None, tile: Tile, shape: Sequence[int], margin: int) -> bool:
     """Tell whether a brain keeps a margin to the faces of a tile that are not those of the head."""
     if box is None:
         return False
     return all(
-        (part.start == 0 or first - part.start >= BOX_MARGIN)
-        and (part.stop == size or part.stop - 1 - last >= BOX_MARGIN)
+        (part.start == 0 or first - part.start >= margin) and (part.stop == size or part.stop - 1 - last >= margin)
         for (first, last), part, size in zip(box, tile, shape, strict=True)
     )
 

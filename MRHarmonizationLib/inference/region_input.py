@@ -12,15 +12,17 @@ POSITION_MM = 100.0
 CHANNELS = ("image", "superior", "anterior", "right")
 
 
-def region_input(image: np.ndarray, centre: Sequence[float]) -> np.ndarray:
+def region_input(image: np.ndarray, centre: Sequence[float], spacing_mm: float) -> np.ndarray:
     """Return the network's input.
 
     Parameters
     ----------
     image : ndarray, shape (K, J, I)
-        Normalised; axes towards superior, anterior and right, voxels of 1 mm.
+        Normalised; axes towards superior, anterior and right.
     centre : three floats
         Voxel (K, J, I) in the middle of the brain's box; need not lie inside the image.
+    spacing_mm : float
+        Of the voxels.
 
     Returns
     -------
@@ -30,6 +32,6 @@ def region_input(image: np.ndarray, centre: Sequence[float]) -> np.ndarray:
     result = np.empty((1 + image.ndim, *image.shape), np.float32)
     result[0] = image
     for axis, (size, middle) in enumerate(zip(image.shape, centre, strict=True)):
-        line = (np.arange(size, dtype=np.float32) - np.float32(middle)) / np.float32(POSITION_MM)
+        line = (np.arange(size, dtype=np.float32) - np.float32(middle)) * np.float32(spacing_mm / POSITION_MM)
         result[1 + axis] = line.reshape([-1 if a == axis else 1 for a in range(image.ndim)])
     return result

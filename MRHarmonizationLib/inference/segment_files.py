@@ -69,7 +69,7 @@ def segment_file(
         Which DICOM series of the folder.
     progress : Progress, optional
     **options
-        device, backend, threads, max_memory_gb: see :class:`~MRHarmonizationLib.inference.segment.SegmentRequest`.
+        device, backend, threads, refine: see :class:`~MRHarmonizationLib.inference.segment.SegmentRequest`.
 
     Raises
     ------

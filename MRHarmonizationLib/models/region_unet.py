@@ -1,4 +1,4 @@
-"""A 3-D U-Net that names the structure every voxel of a head belongs to, working at half the image's resolution.
+"""A 3-D U-Net that says how likely every voxel of a head belongs to which structure, at half the image's resolution.
 
 The image enters as its eight interleaved halves (space to depth) and every position of the coarse grid answers for its
 eight voxels (depth to space), so context and detail cost what a network of half the resolution costs.
@@ -33,13 +33,6 @@ def space_to_depth(x: torch.Tensor) -> torch.Tensor:
     return cells.permute(0, 2, 4, 6, 1, 3, 5).reshape(n, CELL, d // STEP, h // STEP, w // STEP)
 
 
-def depth_to_space(x: torch.Tensor) -> torch.Tensor:
-    """Return (N, D, H, W) of (N, 8, D/2, H/2, W/2): undoes :func:`space_to_depth` for one channel."""
-    n, _, d, h, w = x.shape
-    cells = x.reshape(n, STEP, STEP, STEP, d, h, w)
-    return cells.permute(0, 4, 1, 5, 2, 6, 3).reshape(n, d * STEP, h * STEP, w * STEP)
-
-
 def _convolutions(width: int, channels: int, count: int = 2) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before in (width, *[channels] * (count - 1)):
@@ -53,7 +46,7 @@ def _convolutions(width: int, channels: int, count: int = 2) -> nn.Sequential:
 
 @MODELS.register("region_unet")
 class RegionUNet(nn.Module):
-    """U-Net at half resolution that answers with a class for every voxel.
+    """U-Net at half resolution that answers with the probabilities of classes for every voxel.
 
     Parameters
     ----------
@@ -67,12 +60,12 @@ class RegionUNet(nn.Module):
     Notes
     -----
     Input (N, 4, D, H, W): the normalised image, and where each voxel lies from the brain's middle towards superior,
-    anterior and right, see ``inference/region_input.py``. Output (N, D, H, W) class indices, uint8. Sizes must be
+    anterior and right, see ``inference/region_input.py``. Output (N, classes, D, H, W) probabilities. Sizes must be
     multiples of ``stride``. Instance normalisation lets all of a tile matter to each of its voxels: ``halo`` is what
     matters most.
     """
 
-    def __init__(self, classes: int = 33, features: Sequence[int] = (16, 32, 64, 128), hidden: int = 96) -> None:
+    def __init__(self, classes: int = 33, features: Sequence[int] = (32, 64, 128), hidden: int = 96) -> None:
         super().__init__()
         if len(features) < 2 or not 2 <= classes <= 256:
             raise ParameterError(f"{classes} classes, features {features}", "give 2 to 256 classes and two features")
@@ -114,9 +107,11 @@ class RegionUNet(nn.Module):
         return result.reshape(-1, CELL, self.classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (N, 4, D, H, W) to class indices (N, D, H, W), uint8."""
+        """Map (N, 4, D, H, W) to probabilities (N, classes, D, H, W)."""
         cells = self.cells(x)
         n, width, d, h, w = cells.shape
         flat = cells.permute(0, 2, 3, 4, 1).reshape(n * d * h * w, width)
-        best = self.logits(flat).argmax(-1).to(torch.uint8)
-        return depth_to_space(best.reshape(n, d, h, w, CELL).permute(0, 4, 1, 2, 3))
+        likely = torch.softmax(self.logits(flat), -1)
+        # (N, D/2, H/2, W/2, 2, 2, 2, classes) to (N, classes, D, H, W)
+        blocks = likely.reshape(n, d, h, w, STEP, STEP, STEP, self.classes).permute(0, 7, 1, 4, 2, 5, 3, 6)
+        return blocks.reshape(n, self.classes, d * STEP, h * STEP, w * STEP)

@@ -81,7 +81,6 @@ def test_a_table_alone_has_its_record_beside_it(scan: Path, tmp_path: Path):
         (["--model", "nothing"], 4, "no model 'nothing'"),
         (["--model", "enhancer"], 2, "made for 'enhance', not for 'segment'"),
         (["--device", "tpu"], 2, "device is 'tpu'"),
-        (["--max-memory", "-1"], 2, "max_memory_gb is -1.0"),
         (["--volumes", "table.txt"], 5, "does not end with .csv"),
         (["--volumes", "/no/such/folder/table.csv"], 5, "/no/such/folder"),
     ],

@@ -21,7 +21,7 @@ from MRHarmonizationLib.volumes.volume import Volume
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from MRHarmonizationLib.models.region_unet import RegionUNet, depth_to_space, space_to_depth  # noqa: E402
+from MRHarmonizationLib.models.region_unet import RegionUNet, space_to_depth  # noqa: E402
 from MRHarmonizationLib.training.region_export import publish_regions  # noqa: E402
 from MRHarmonizationLib.training.region_loop import (  # noqa: E402
     chosen_cells,
@@ -29,7 +29,7 @@ from MRHarmonizationLib.training.region_loop import (  # noqa: E402
     region_step,
     train_regions,
 )
-from MRHarmonizationLib.training.region_samples import RegionSample, draw_region_sample, drawn_centre  # noqa: E402
+from MRHarmonizationLib.training.region_samples import RegionSample, as_it_is_known, draw_region_sample  # noqa: E402
 
 SIZE = 64
 
@@ -83,25 +83,23 @@ def recipe() -> RegionRecipe:
     )
 
 
-def test_depth_to_space_undoes_space_to_depth():
+def test_space_to_depth_gathers_the_voxels_of_a_cell():
     image = torch.rand((2, 1, 4, 6, 8))
     cells = space_to_depth(image)
     assert cells.shape == (2, 8, 2, 3, 4)
     assert torch.equal(cells[0, :, 1, 2, 3], image[0, 0, 2:4, 4:6, 6:8].reshape(8))
-    assert torch.equal(depth_to_space(cells), image[:, 0])
 
 
-def test_the_network_answers_with_the_best_class_of_each_voxel():
+def test_the_network_answers_with_the_probabilities_of_each_voxel():
     torch.manual_seed(0)
     network = RegionUNet(features=(4, 8), hidden=8).eval()
     image = torch.rand((1, 4, 8, 8, 12))
     with torch.inference_mode():
         found = network(image)
-        cells = network.cells(image)
-        logits = network.logits(cells[0, :, 1, 2, 3][None])[0]
-    assert found.shape == (1, 8, 8, 12)
-    assert found.dtype == torch.uint8
-    assert torch.equal(found[0, 2:4, 4:6, 6:8].reshape(8).long(), logits.argmax(-1))
+        logits = network.logits(network.cells(image)[0, :, 1, 2, 3][None])[0]
+    assert found.shape == (1, 33, 8, 8, 12)
+    torch.testing.assert_close(found.sum(1), torch.ones((1, 8, 8, 12)))
+    torch.testing.assert_close(found[0, :, 2:4, 4:6, 6:8].reshape(33, 8).T, torch.softmax(logits, -1))
 
 
 def test_a_network_of_no_classes_is_refused():
@@ -130,23 +128,25 @@ def test_left_stays_left_in_every_sample(anatomy):
     assert MIRRORED_CLASSES[left] == right
 
 
-def test_the_brain_s_middle_is_about_where_it_is(anatomy):
-    sample = draw_region_sample(np.random.default_rng(0), [anatomy], (64, 64, 64))
-    inside = np.argwhere(sample.classes > 0)
-    middle = (inside.min(axis=0) + inside.max(axis=0)) / 2
+def test_the_brain_s_middle_is_known_as_well_as_when_it_is_used(anatomy):
     rng = np.random.default_rng(0)
-    drawn = np.array([drawn_centre(rng, sample.classes) for _ in range(400)])
-    assert np.all(np.abs(drawn.mean(axis=0) - middle) < 2.0)
-    assert 8.0 < drawn[:, 0].std() < 12.0  # √(.2·20² + .8·5²)
-    assert drawn_centre(np.random.default_rng(0), np.zeros((9, 9, 9), np.uint8))[0] == pytest.approx(4.0, abs=60.0)
+    drawn = np.array([as_it_is_known(rng, np.array([10.0, 20.0, 30.0]), 2.0) for _ in range(500)])
+    np.testing.assert_allclose(drawn.mean(axis=0), (10, 20, 30), atol=1.0)
+    assert 4.0 < drawn[:, 0].std() < 6.0  # √(.2·20² + .8·5²) mm in voxels of 2 mm
+    away = []
+    for seed in range(12):
+        sample = draw_region_sample(np.random.default_rng(seed), [anatomy], (64, 64, 64))
+        inside = np.argwhere(sample.classes > 0)
+        away.append(np.array(sample.centre) - (inside.min(axis=0) + inside.max(axis=0)) / 2)
+    assert np.all(np.median(np.abs(away), axis=0) < 5.0)
 
 
 def test_the_network_s_input_holds_the_way_from_the_middle():
-    sample = RegionSample(np.ones((3, 4, 5), np.float16), np.zeros((3, 4, 5), np.uint8), (1.0, 0.0, 4.0))
+    sample = RegionSample(np.ones((3, 4, 5), np.float16), np.zeros((3, 4, 5), np.uint8), (1.0, 0.0, 4.0), 2.0)
     given = sample.network_input()
     assert given.shape == (4, 3, 4, 5)
     assert np.all(given[0] == 1.0)
-    assert given[1:, 2, 3, 0].tolist() == pytest.approx([0.01, 0.03, -0.04])
+    assert given[1:, 2, 3, 0].tolist() == pytest.approx([0.02, 0.06, -0.08])
 
 
 def test_small_structures_are_all_looked_at_and_large_ones_in_part():
@@ -168,12 +168,12 @@ def test_the_loss_is_least_for_the_truth_and_counts_what_was_not_looked_at():
     assert float(region_loss(right, truth, odds, 1.0)) == pytest.approx(0.0, abs=1e-4)
     wrong = torch.nn.functional.one_hot((truth + 1) % 3, 33).float() * 30.0
     assert float(region_loss(wrong, truth, odds, 1.0)) > 20.0
-    # one structure of a cell of eight wholly wrong beside nine of background: half of a mean over structures
+    # a structure of one cell beside nine of background, all called background: it counts as the root of its size
     truth = torch.zeros((10, 8), dtype=torch.long)
     truth[0] = 5
     logits = torch.zeros((10, 8, 33))
     logits[..., 0] = 20.0
-    alike = 0.5 * (20.0 * 0.1) + 0.5 * (20.0 / 2)
+    alike = 20.0 * 1.0 / (1.0 + 3.0)
     assert float(region_loss(logits, truth, torch.ones(10), 0.0)) == pytest.approx(alike, rel=1e-3)
     # two cells of one class, one answered rightly; the wrong one stands for nine: overlap 2·1 / (1 + 10)
     truth = torch.ones((2, 8), dtype=torch.long)
@@ -215,12 +215,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_is_published(data, recipe
     weights, card_file = publish_regions(recipe, best, tmp_path / "parts")
     card = json.loads(card_file.read_text())
     assert (card["task"], card["input"]["layout"], card["input"]["stride"]) == ("segment", "head-labels", 4)
+    assert card["input"]["spacing_mm"] == 2.0
     assert card["output"]["channels"] == [str(n) for n in CLASS_NUMBERS]
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
     found = session.run(None, {"scan": np.random.default_rng(0).random((1, 4, 16, 8, 12), np.float32)})[0]
-    assert found.shape == (1, 16, 8, 12)
+    assert found.shape == (1, 33, 16, 8, 12)
 
 
 def test_bad_input_is_named(data, recipe, tmp_path):
