@@ -27,8 +27,9 @@ GAUSSIANS = {0: 5, 16: 2}
 OUTLIERS = 0.02
 #: Least standard deviation of a structure's brightness, as a part of the image's range.
 LEAST_DEVIATION = 0.012
-#: Rounds of the whole, of which the first leave the bias field and the neighbours out.
-ROUNDS, ROUNDS_WITHOUT = 12, 3
+#: Rounds of the whole, of which the first leave the neighbours out; after which the bias field is estimated anew, from
+#: every n-th voxel.
+ROUNDS, ROUNDS_WITHOUT, BIAS_ROUNDS, BIAS_VOXELS = 10, 3, (2, 4, 7), 4
 #: Smoothness of the bias field and cells in which it is estimated, in voxels of 1 mm.
 BIAS_SIGMA, BIAS_CELL = 30.0, 6
 #: Largest change of brightness by the bias field.
@@ -138,7 +139,7 @@ def name_by_brightness(
             posterior *= np.exp(np.float32(NEIGHBOUR_WEIGHT) * _alike_neighbours(labels, candidates))
         posterior /= posterior.sum(axis=0)
         named = candidates.classes[np.argmax(posterior, axis=0), np.arange(values.size)]
-        if number >= ROUNDS_WITHOUT - 1:
+        if number in BIAS_ROUNDS:
             bias = _bias_field(values, tissues, posterior, mixture, candidates.places, image.shape)
         if check is not None:
             check((number + 1) / ROUNDS)
@@ -228,13 +229,13 @@ def _bias_field(
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     mean, weight = mixture.means()
-    weights = posterior * weight[tissues]
-    expected = mean[tissues]
-    above, below = (weights * expected).sum(axis=0) * values, (weights * expected**2).sum(axis=0)
+    some = slice(None, None, BIAS_VOXELS)
+    weights = posterior[:, some] * weight[tissues[:, some]]
+    expected = mean[tissues[:, some]]
+    above, below = (weights * expected).sum(axis=0) * values[some], (weights * expected**2).sum(axis=0)
     where = np.stack(np.unravel_index(places, shape))
-    cells = where // BIAS_CELL
     size = tuple(-(-n // BIAS_CELL) for n in shape)
-    flat = np.ravel_multi_index(tuple(cells), size)
+    flat = np.ravel_multi_index(tuple(where[:, some] // BIAS_CELL), size)
     smooth = [
         gaussian_filter(
             np.bincount(flat, weights=part, minlength=int(np.prod(size))).reshape(size),

@@ -21,7 +21,7 @@ pytest.importorskip("onnx")
 
 def small(**changes):
     values = read_protocol("regions")
-    first, second, _ = values["sets"]
+    first, _, second, _ = values["sets"]
     values["sets"] = [{**first, "contrasts": ["t1"], "draws": 2}, {**second, "snr": [20]}]
     values |= {"subjects": ["labelmaps/training_seg_17", "labelmaps/training_seg_18"]}
     values |= {"head": {"margin_mm": 4, "box_mm": [48, 56, 44]}}
@@ -131,6 +131,6 @@ def test_missing_model_and_wrong_options_are_said_before_any_work(folder, instal
 
 def test_shipped_protocol_is_complete():
     protocol = RegionsProtocol.from_dict(read_protocol("regions"))
-    assert len(list(protocol.cases())) == 4 * (3 + 3 + 3)
-    assert [entry.bar for entry in protocol.sets] == [0.8, 0.7, 0.7]
+    assert len(list(protocol.cases())) == 4 * (3 + 3 + 1 + 1)
+    assert [entry.bar for entry in protocol.sets] == [0.8, None, 0.7, 0.7]
     assert len(list(RegionsProtocol.from_dict(read_protocol("regions"), quick=True).cases())) == 2
