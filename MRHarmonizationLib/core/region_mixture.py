@@ -63,6 +63,8 @@ class Candidates:
 
 #: Voxels that are background with at least this probability are not looked at.
 SURELY_BACKGROUND = 0.98
+#: Structures less likely than this at a voxel are none of its candidates: what is nowhere likely gathers no outliers.
+LEAST_CHANCE = 1e-3
 #: Voxels whose candidates are sorted at once.
 _CHUNK = 200_000
 
@@ -125,7 +127,7 @@ def name_by_brightness(
     low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
     values = np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0) + np.float32(0.05)
     tissues = TISSUES[candidates.classes]
-    prior = np.maximum(candidates.chances, 1e-6) ** np.float32(PRIOR_POWER)
+    prior = np.where(candidates.chances < LEAST_CHANCE, 0.0, candidates.chances) ** np.float32(PRIOR_POWER)
     named = candidates.classes[np.argmax(candidates.chances, axis=0), np.arange(values.size)]
     labels = np.zeros(image.shape, np.uint8)
     mixture, bias, posterior = _Mixture(), np.ones_like(values), prior / prior.sum(axis=0)
@@ -169,7 +171,7 @@ class _Mixture:
             histogram = histograms[tissue]
             total = histogram.sum()
             if total < 1.0:
-                self.parts.setdefault(int(tissue), np.array([[1.0, 0.5, 0.5]]))
+                self.parts[int(tissue)] = np.array([[0.0, 0.5, 0.5]])  # what is not there has no brightness
                 continue
             if start:
                 self.parts[int(tissue)] = self._first(histogram / total, GAUSSIANS.get(int(tissue), 1))
@@ -213,7 +215,7 @@ class _Mixture:
         for tissue, parts in self.parts.items():
             mean[tissue] = parts[:, 0] @ parts[:, 1]
             variance = parts[:, 0] @ (parts[:, 2] ** 2 + parts[:, 1] ** 2) - mean[tissue] ** 2
-            weight[tissue] = 0.0 if tissue == 0 else 1.0 / variance
+            weight[tissue] = 0.0 if tissue == 0 or parts[:, 0].sum() == 0 else 1.0 / variance
         return mean, weight
 
 
