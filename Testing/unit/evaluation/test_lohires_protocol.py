@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 from support.lohires import NETWORKS
 
 from MRHarmonizationLib.core.errors import ModelNotFoundError, ParameterError
-from MRHarmonizationLib.evaluation.lohires_methods import budget_words, contest, training_rows
+from MRHarmonizationLib.evaluation.lohires_methods import NETWORK, budget_words, contest, training_rows
 from MRHarmonizationLib.evaluation.lohires_protocol import LohiresProtocol
 from MRHarmonizationLib.evaluation.lohires_tables import claim_words, comparisons, mean_sd, paired_rows, paired_table
 from MRHarmonizationLib.evaluation.protocol import read_protocol, run_protocol
 from MRHarmonizationLib.training.recipe import RECIPES
+from MRHarmonizationLib.weights.store import list_models
 
 
 @pytest.fixture
@@ -26,7 +28,8 @@ def test_every_contrast_has_unseen_subjects_and_replayable_cases(values):
         cases = list(protocol.cases())
         assert cases == list(LohiresProtocol.from_dict({**values, "contrast": contrast}).cases())
         assert len({case.subject for case in cases}) == subjects
-        assert len(cases) == 3 * subjects
+        assert len(cases) == subjects  # one SNR each, all of them together
+        assert {case.snr for case in cases} == set(protocol.snr)
         assert len({case.seed for case in cases}) == len(cases)
         assert {case.contrast for case in cases if protocol.is_head(case)} == {contrast}
         assert 0 < len(list(LohiresProtocol.from_dict(values, quick=True).cases())) <= 2
@@ -69,12 +72,13 @@ def test_settings_of_other_protocols_are_refused(tmp_path):
 
 def test_networks_that_are_not_there_are_listed_with_their_command(values):
     entered = contest(LohiresProtocol.from_dict({**values, "contrast": "t2"}), None)
-    assert set(entered.missing) == {f"{network}-t2" for network in NETWORKS}
+    assert set(entered.missing) == {f"{network}-t2" for network in NETWORKS} - {card.id for card in list_models()}
     rows = {row["model"]: row for row in training_rows(entered)}
     assert "mrharmonize train lohires-gan --contrast t2 --out" in rows["lohires-gan-t2"]["note"]
-    assert budget_words(entered) == "No network took part."
-    with pytest.raises(ModelNotFoundError, match="lohiresgan-t1"):
-        contest(LohiresProtocol.from_dict(values), ("lohiresgan-t1",))
+    nobody = replace(entered, methods=tuple(m for m in entered.methods if m.kind != NETWORK))
+    assert budget_words(nobody) == "No network took part."
+    with pytest.raises(ModelNotFoundError, match="lohires-gan-t1"):
+        contest(LohiresProtocol.from_dict(values), ("lohires-gan-t1",))
     with pytest.raises(ParameterError, match="restore"):
         contest(LohiresProtocol.from_dict(values), ("restore-any",))
 
