@@ -27,6 +27,10 @@ VIEW_GROUP = 4031
 BEFORE, AFTER, DIFFERENCE, CHECKERBOARD = "Before", "After", "Difference", "Checkerboard"
 _COLOURS = {BEFORE: "#8C9BAB", AFTER: "#3FA796"}
 ROCK_INTERVAL_MS = 700
+#: Attribute of the layout node: number of the layout which the user had before any comparison was shown.
+FORMER_LAYOUT = "MRHarmonization.FormerLayout"
+#: vtkMRMLLayoutNode.SlicerLayoutFourUpView, the layout of a fresh Slicer.
+FOUR_UP = 3
 
 
 def view_name(side: str, orientation: str) -> str:
@@ -87,6 +91,13 @@ def register_layouts() -> None:
                 node.AddLayoutDescription(number, description)
 
 
+def _former_layout(node: Any) -> int:
+    """Return the number of the layout to go back to, one that Slicer can show."""
+    written = node.GetAttribute(FORMER_LAYOUT) or ""
+    number = int(written) if written.isdecimal() else FOUR_UP
+    return number if node.IsLayoutDescription(number) and number not in layout_ids() else FOUR_UP
+
+
 def curves_view_node() -> Any:
     """Return the node of the plot view beside the slices (vtkMRMLPlotViewNode), or None before it was shown."""
     import slicer
@@ -116,7 +127,6 @@ class ComparisonView:
         self._overlay_name = ""
         self.same_window = True
         self._planes, self._curves = "axial_sagittal", False
-        self._former_layout: int | None = None
         self._swapped = self._rocked = False
         self._timer: Any = None
         self._observations: list[tuple[Any, int]] = []
@@ -170,7 +180,7 @@ class ComparisonView:
         if self.is_laid_out:
             self._curves = self._has_curves and self.shows_curves
         else:
-            self._former_layout = manager.layout
+            manager.layoutLogic().GetLayoutNode().SetAttribute(FORMER_LAYOUT, str(manager.layout))
         self._planes = planes or self._planes
         same = self._before is before and self._after is after
         self._before, self._after = before, after
@@ -185,11 +195,11 @@ class ComparisonView:
         self._fit_soon()
 
     def restore(self) -> None:
-        """Put the user's layout back."""
+        """Put the user's layout back, whichever panel or scene brought the comparison's; four views if none is known."""
         manager = _layout_manager()
         self.rock(False)
-        if manager is not None and self._former_layout is not None and self.is_laid_out:
-            manager.setLayout(self._former_layout)
+        if manager is not None and self.is_laid_out:
+            manager.setLayout(_former_layout(manager.layoutLogic().GetLayoutNode()))
 
     def forget(self) -> None:
         """Let go of nodes and observers, as when the scene closes."""

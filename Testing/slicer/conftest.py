@@ -40,7 +40,10 @@ def host() -> Any:
 @pytest.fixture(autouse=True)
 def empty_scene(host: Any) -> Iterator[None]:
     """Start each test with an empty scene; a real Slicer must not have refused anything in it."""
+    from MRHarmonizationLib.slicer_adapter.layouts import FOUR_UP
+
     host.slicer.mrmlScene.Clear(0)
+    host.slicer.app.layoutManager().setLayout(FOUR_UP)
     host.problems.clear()
     host.answers.clear()
     yield

@@ -69,6 +69,25 @@ def test_side_by_side_and_back(host: Any, view: ComparisonView, pair: tuple[Any,
     assert not view.is_shown
 
 
+def test_the_layout_comes_back_from_another_panel(host: Any, view: ComparisonView, pair: tuple[Any, Any]):
+    view.show(*pair, "axial")
+    another = ComparisonView()
+    another.show(*pair, "all")
+    another.restore()
+    assert host.slicer.app.layoutManager().layout == ONE_RED_VIEW
+
+
+@pytest.mark.parametrize("written", [None, "", "no number", "-1", "987654", str(layouts.layout_id("axial"))])
+def test_a_scene_that_opens_in_our_layout_can_be_left(host: Any, view: ComparisonView, written: str | None):
+    layouts.register_layouts()
+    manager = host.slicer.app.layoutManager()
+    manager.layoutLogic().GetLayoutNode().SetAttribute(layouts.FORMER_LAYOUT, written)
+    manager.setLayout(layouts.layout_id("axial"))
+    assert view.is_laid_out
+    view.restore()
+    assert manager.layout == layouts.FOUR_UP
+
+
 def test_curves_of_another_panel_are_taken_away(host: Any, view: ComparisonView, pair: tuple[Any, Any]):
     other = ComparisonView(has_curves=True)
     other.show(*pair, "axial")
