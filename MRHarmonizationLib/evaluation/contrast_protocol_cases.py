@@ -25,6 +25,8 @@ from MRHarmonizationLib.degradations.signal_equations import tissue_of
 from MRHarmonizationLib.evaluation.contrast_protocol import SEEN, ContrastCase, ContrastProtocol, PlannedAlteration
 from MRHarmonizationLib.evaluation.contrast_variation import CLASS_LABELS, TISSUES, tissue_classes, tissue_mask
 from MRHarmonizationLib.evaluation.report import make_folder
+from MRHarmonizationLib.inference.segment import segmenter
+from MRHarmonizationLib.inference.structure_harmonizer import mean_levels, structure_levels
 from MRHarmonizationLib.methods.case_profile import FULL_SCALE, CaseProfile, measured_values, profile_case
 from MRHarmonizationLib.methods.harmonizers import HARMONIZERS
 from MRHarmonizationLib.methods.reference_group import ReferenceGroup, average_cases, load_group, save_group
@@ -171,21 +173,26 @@ def build_references(protocol: ContrastProtocol, data: Path, folder: Path, progr
     maps = protocol.reference["maps"]
     looks = [str(protocol.reference["groups"].get(contrast, contrast)) for contrast in contrasts]
     marks = [protocol.version, protocol.seed, protocol.spacing_mm, list(maps), contrasts, looks]
+    marks.append(segmenter().weights.sha256)
     state, mark = folder / STATE_FILE, hashlib.sha256(json.dumps(marks).encode()).hexdigest()
     if state.is_file() and mark in state.read_text(encoding="utf-8"):
         return folder
     make_folder(folder)
     profiles: dict[str, list[CaseProfile]] = {contrast: [] for contrast in contrasts}
+    structures: dict[str, list[dict[str, float]]] = {contrast: [] for contrast in contrasts}
     for number, path in enumerate(maps):
         progress.report(number / len(maps), f"reference {path} ({number + 1} of {len(maps)})")
         for contrast, found in profiles.items():
             seed = protocol.derived_seed(f"reference-{path}-{contrast}")
             image = rendered_head(data, path, contrast, protocol.spacing_mm, seed)[0]
             found.append(own_units_profile(image, contrast))
+            structures[contrast].append(own_units_structures(image))
     for contrast, found in profiles.items():
         look = str(protocol.reference["groups"].get(contrast, contrast))
         title = f"{len(found)} label maps in the look of {look}"
-        save_group(average_cases(found, contrast, look, title, subjects=len(found)), folder / f"{contrast}.json")
+        levels = mean_levels(structures[contrast])
+        group = average_cases(found, contrast, look, title, subjects=len(found), structures=levels)
+        save_group(group, folder / f"{contrast}.json")
     write_json_atomic({"mark": mark}, state)
     return folder
 
@@ -207,6 +214,16 @@ def own_units_profile(volume: Volume, contrast: str) -> CaseProfile:
         stripe_mean=own(profile.stripe_mean),
         stripe_deviation=profile.stripe_deviation * factor,
     )
+
+
+def own_units_structures(volume: Volume) -> dict[str, float]:
+    """Return how bright structures are in an image with its intensities as they are; nothing without a brain."""
+    scale = measured_values(volume).scale
+    try:
+        levels = structure_levels(volume)
+    except InputError:
+        return {}
+    return {number: level * scale.scale / FULL_SCALE + scale.offset for number, level in levels.items()}
 
 
 def draw_alteration(

@@ -85,7 +85,10 @@ def contestants(protocol: ContrastProtocol, models: Sequence[str] | None) -> tup
     for name in names:
         if not is_learned(name):
             continue
-        if cards:
+        if HARMONIZERS.get(name).defaults[MODEL_PARAMETER]:  # has its own network
+            if models is None or models:
+                found.append(Contestant(name, LEARNED, name))
+        elif cards:
             found += [Contestant(f"{name}:{card}", LEARNED, name, {MODEL_PARAMETER: card}) for card in cards]
         elif models is None and list_models(TASK):
             found.append(Contestant(name, LEARNED, name))

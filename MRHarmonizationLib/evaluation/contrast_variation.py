@@ -72,7 +72,7 @@ def tissue_variation(
     families : sequence of str, optional
         Families that all take part in every draw; drawn when omitted.
     methods : sequence of str, optional
-        Harmonisers; all when omitted.
+        Harmonisers; all without a network when omitted.
     progress : Progress, optional
 
     Returns
@@ -90,7 +90,8 @@ def tissue_variation(
     masks = {name: mask for name, mask in masks.items() if mask.any()}
     if not masks:
         raise InputError("the label map holds no white, grey or fluid tissue", "use FreeSurfer numbers")
-    fitted: dict[str, Any] = {name: HARMONIZERS.get(name).fit(group) for name in methods or HARMONIZERS.names()}
+    names = methods or [name for name, entry in HARMONIZERS.items() if "model" not in entry.defaults]
+    fitted: dict[str, Any] = {name: HARMONIZERS.get(name).fit(group) for name in names}
     means: dict[str, list[list[float]]] = {name: [] for name in (RAW, *fitted)}
     for number in range(alterations):
         rng = np.random.default_rng([seed, number])

@@ -11,7 +11,10 @@ import numpy as np
 
 from MRHarmonizationLib.core.errors import GridMismatchError, InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference import standardiser  # noqa: F401  (makes the network known among the harmonisers)
+from MRHarmonizationLib.inference import (  # noqa: F401  (makes the networks known among the harmonisers)
+    standardiser,
+    structure_harmonizer,
+)
 from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.strength import apply_strength, check_strength
 from MRHarmonizationLib.inference.undo import GRID_TOLERANCE_MM, make_residual, voxel_digest

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from MRHarmonizationLib.core.errors import InputError, OutputError, ParameterError
+from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError, OutputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.case_quality import BETTER, CaseQuality, judge_case, rank_cases
 from MRHarmonizationLib.inference.scan_folder import list_scans
+from MRHarmonizationLib.inference.structure_harmonizer import mean_levels, structure_levels
 from MRHarmonizationLib.methods.case_profile import CONTRASTS, CaseProfile, profile_case
 from MRHarmonizationLib.methods.reference_group import (
     LEAST_LIMITS,
@@ -24,6 +25,7 @@ from MRHarmonizationLib.methods.reference_group import (
     unlike_cases,
 )
 from MRHarmonizationLib.volumes.files import check_output_path, read_volume
+from MRHarmonizationLib.volumes.volume import Volume
 
 #: Cases of the published group.
 USUAL_CASES = 13
@@ -103,6 +105,7 @@ class _Case:
     digest: str
     profile: CaseProfile
     quality: CaseQuality
+    structures: Mapping[str, float]
 
 
 def build_reference(
@@ -156,6 +159,7 @@ def build_reference(
         ),
         provenance=_provenance(request),
         notes=warnings,
+        structures=mean_levels([case.structures for case in chosen if case.structures]),
     )
     save_group(group, target)
     progress.report(1.0, "Done")
@@ -173,7 +177,7 @@ def _judge_all(
         try:
             volume = read_volume(path)
             profile = profile_case(volume, None, request.contrast)
-            cases.append(_Case(path.name, volume.digest(), profile, judge_case(volume)))
+            cases.append(_Case(path.name, volume.digest(), profile, judge_case(volume), _structures(volume)))
         except InputError as error:
             failed.append((path.name, error.problem))
     if not cases:
@@ -182,6 +186,14 @@ def _judge_all(
             "give a folder of three-dimensional MR scans",
         )
     return cases, failed
+
+
+def _structures(volume: Volume) -> Mapping[str, float]:
+    """Return how bright structures of the brain are in a scan; nothing where it shows no brain."""
+    try:
+        return structure_levels(volume)
+    except (InputError, ModelNotFoundError):  # another part of the body; no segmentation network is installed
+        return {}
 
 
 def _warnings(chosen: Sequence[_Case], request: ReferenceRequest) -> tuple[str, ...]:

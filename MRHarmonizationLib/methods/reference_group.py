@@ -94,6 +94,8 @@ class ReferenceGroup:
         Library version, date; names and digests of the cases only where asked for.
     notes : tuple of str
         What a user should know: few subjects, mixed resolutions.
+    structures : mapping of str to float
+        FreeSurfer number (left side) → mean brightness of the structure; empty where no brain was found.
     """
 
     id: str
@@ -118,6 +120,7 @@ class ReferenceGroup:
     selection: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    structures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.contrast not in CONTRASTS:
@@ -139,6 +142,12 @@ class ReferenceGroup:
             raise InputError(
                 f"reference group '{self.id}' has {self.cases} cases, deviations {self.deviation:g} and "
                 f"{self.stripe_deviation:g}",
+                "use an unaltered group file",
+            )
+        wrong = [n for n, value in self.structures.items() if not (n.isdecimal() and math.isfinite(value))]
+        if wrong:
+            raise InputError(
+                f"reference group '{self.id}' has the structures {', '.join(wrong)} without a number",
                 "use an unaltered group file",
             )
 

@@ -13,6 +13,7 @@ from MRHarmonizationLib.inference.enhance import EnhanceRequest
 from MRHarmonizationLib.inference.harmonize import NEAREST, HarmonizeRequest
 from MRHarmonizationLib.inference.restore import TASK as RESTORE
 from MRHarmonizationLib.inference.restore import RestoreRequest
+from MRHarmonizationLib.inference.segment import TASK as SEGMENT
 from MRHarmonizationLib.methods.harmonizers import HARMONIZERS, Harmonizer
 from MRHarmonizationLib.methods.reference_group import ReferenceGroup, load_group, shipped_groups
 from MRHarmonizationLib.slicer_adapter import results, units
@@ -65,6 +66,10 @@ class EnhanceOperations:
     def standardisers(self) -> list[Card]:
         """Return the cards of the networks that standardise contrast, for ``parameters={"model": id}``."""
         return list_models("standardise")
+
+    def segmenters(self) -> list[Card]:
+        """Return the cards of the networks that find structures of the brain."""
+        return list_models(SEGMENT)
 
     def restorers(self) -> list[Card]:
         """Return the cards of the networks that denoise and sharpen."""

@@ -230,11 +230,13 @@ class StandardiseMode:
     def fill(self) -> None:
         """List the methods, each network of one that runs networks, and the reference groups of the extension."""
         self._methods = {}
+        installed = {card.id for card in self._logic.segmenters()}
         for method in self._logic.harmonizers():
-            if "model" in method.defaults:
+            model = method.defaults.get("model")
+            if model == "":  # any of the networks of its kind
                 cards = self._logic.standardisers()
                 self._methods |= {f"{method.name}{OF_MODEL}{card.id}": (method, card) for card in cards}
-            else:
+            elif model is None or model in installed:
                 self._methods[method.name] = (method, None)
         self._groups = {group.id: group for group in self._logic.referenceGroups()}
         titles = [(card.title if card else method.title, key) for key, (method, card) in self._methods.items()]

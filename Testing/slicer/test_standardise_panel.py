@@ -15,7 +15,6 @@ from tiny_models import write_tiny_model
 
 from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.inference.harmonize import HarmonizeRequest, harmonize
-from MRHarmonizationLib.inference.standardiser import NETWORK
 from MRHarmonizationLib.methods.harmonizers import HARMONIZERS
 from MRHarmonizationLib.methods.reference_group import load_group, save_group, shipped_groups
 from MRHarmonizationLib.slicer_adapter import records, results, units
@@ -64,7 +63,8 @@ def test_each_task_shows_its_own_choices(host: Any, panel: Any, scan_node: Any):
     assert ui.modelSection.text == "Contrast"
     assert ui.keepResidualCheckBox.visible
     offered = [ui.methodComboBox.itemData(n) for n in range(ui.methodComboBox.count)]
-    assert offered == [name for name in HARMONIZERS.names() if name != NETWORK]  # there is no network here
+    # there is no network here
+    assert offered == [name for name, method in HARMONIZERS.items() if "model" not in method.defaults]
     groups = [ui.groupComboBox.itemData(n) for n in range(ui.groupComboBox.count)]
     assert groups == ["nearest", *shipped_groups()]
     assert ui.applyButton.enabled
