@@ -14,6 +14,7 @@ import typer
 
 from MRHarmonizationLib import (
     __version__,
+    cli_degrade,
     cli_dwi,
     cli_harmonize,
     cli_pairs,
@@ -168,48 +169,7 @@ def undo(
         session.result(_texts(paths), _lines(paths))
 
 
-@app.command(epilog=EPILOG)
-def degrade(
-    source: InputArgument,
-    output: OutputArgument,
-    kind: Annotated[str, typer.Option(metavar="KIND", help="What to simulate.")] = "lowfield",
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the draw.")] = None,
-    parameters: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="FILE",
-            help="Replay the parameters in FILE (or in the .mrh.json of an earlier OUT) exactly; if FILE does not "
-            "exist, save there what is sampled with --seed.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Label map (FreeSurfer numbers), for kspace-contrast.")
-    ] = None,
-    donor: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another case that lends amplitudes, for kspace-contrast.")
-    ] = None,
-    preview: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Also draw images and their spectra, with four further draws.")
-    ] = None,
-    series: SeriesOption = None,
-    jsonl: JsonlOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Change a scan in a known way, for tests and training; every random draw can be replayed."""
-    with door(jsonl, debug) as session:
-        from MRHarmonizationLib.inference.file_operations import degrade_file
-
-        if preview is not None:
-            from MRHarmonizationLib.evaluation.contrast_preview import check_preview_path, write_preview
-
-            check_preview_path(preview)
-        companions = {"labels": labels, "donor": donor}
-        done = degrade_file(source, output, kind, seed, parameters, series, session.progress, companions)
-        paths = {"output": done.output, "sidecar": done.sidecar, "parameters_file": done.parameters_file}
-        if preview is not None:
-            paths["preview"] = write_preview(preview, done, kind)
-        session.result(_texts(paths) | {"parameters": dict(done.parameters)}, _lines(paths))
+cli_degrade.register(app, EPILOG)
 
 
 @app.command(epilog=EPILOG)
@@ -332,6 +292,9 @@ def evaluate(
     segmentations: Annotated[
         Path | None, typer.Option(metavar="DIR", help="lohires: your own label maps, DIR/CASE/METHOD.nii.gz.")
     ] = None,
+    maniqa: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="subtle: your MANIQA checkpoint, for a further score.")
+    ] = None,
     jsonl: JsonlOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -340,7 +303,8 @@ def evaluate(
         from MRHarmonizationLib.evaluation.protocol import run_protocol
 
         chosen = tuple(model) if model else None
-        given = {"contrast": contrast, "segmentations": segmentations and str(segmentations)}
+        files = {"segmentations": segmentations, "maniqa": maniqa}
+        given = {"contrast": contrast, **{name: path and str(path) for name, path in files.items()}}
         settings = {name: value for name, value in given.items() if value is not None}
         done = run_protocol(protocol, data_folder(data), out, quick, chosen, jobs, retune, session.progress, settings)
         session.result(done.to_dict(), done.lines())

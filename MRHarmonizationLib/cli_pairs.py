@@ -1,6 +1,6 @@
-"""The command ``mrharmonize prepare-pairs``: translates words into settings, nothing more.
+"""The commands ``mrharmonize prepare-pairs`` and ``synthesize-pairs``: translate words into settings, nothing more.
 
-Whatever it needs is imported inside it, so that ``--help`` and mistakes answer at once.
+Whatever they need is imported inside them, so that ``--help`` and mistakes answer at once.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from typing import Annotated
 import typer
 
 from MRHarmonizationLib.cli_output import door
+from MRHarmonizationLib.cli_train import DataOption, data_folder
+from MRHarmonizationLib.core.errors import ParameterError
 
 
 def register(app: typer.Typer, epilog: str) -> None:
-    """Add the command to the program.
+    """Add the commands to the program.
 
     Parameters
     ----------
     app : Typer
     epilog : str
-        Last line of its help.
+        Last line of their help.
     """
     app.command("prepare-pairs", epilog=epilog)(prepare)
+    app.command("synthesize-pairs", epilog=epilog)(synthesize)
 
 
 def prepare(
@@ -68,3 +71,51 @@ def prepare(
             session.warn(f"rejected {entry['name']}: {'; '.join(entry['reasons'])}")
         values = {"manifest": str(done.manifest), "pairs": list(done.entries), "rejected": list(done.rejected)}
         session.result(values, done.lines())
+
+
+def synthesize(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if needed.")],
+    high: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of good scans to degrade.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Degrade blocks of a recipe's anatomy instead.")
+    ] = None,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many blocks of the recipe.")] = 100,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="diffusion-noise, diffusion-blur, or any kind of `degrade`.")
+    ] = "diffusion-noise",
+    levels: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="diffusion-…: range of the levels drawn.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="diffusion-…: steps of the sampler.")] = None,
+    model: Annotated[str, typer.Option(metavar="ID", help="diffusion-…: a degrader of your own.")] = "",
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of all draws.")] = 0,
+    data: DataOption = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Speak JSON lines on the standard output, for programs.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error and the library's log.")] = False,
+) -> None:
+    """Make pairs for `train --synthetic` of good scans alone: a degrader makes the partner of lower quality.
+
+    Started again, it goes on where it stopped.
+    """
+    with door(jsonl, debug) as session:
+        if (high is None) == (recipe is None):
+            raise ParameterError(f"scans of {high} and of recipe {recipe}", "give one: --high DIR or --recipe NAME")
+        from MRHarmonizationLib.training.recipe import load_recipe
+        from MRHarmonizationLib.training.synthetic_pairs import (
+            degrader_of,
+            make_synthetic_pairs,
+            scans_of_folder,
+            scans_of_recipe,
+        )
+
+        degrade = degrader_of(kind, levels, steps, model)
+        if high is not None:
+            scans = scans_of_folder(high)
+        else:
+            scans = scans_of_recipe(load_recipe(str(recipe)), data_folder(data), count)
+        done = make_synthetic_pairs(scans, degrade, kind, out, seed, session.progress)
+        for text in done.left_out:
+            session.warn(f"left out {text}")
+        session.result({"manifest": str(done.manifest), "pairs": list(done.entries)}, done.lines())

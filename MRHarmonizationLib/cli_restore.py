@@ -40,6 +40,9 @@ def restore(
         float | None,
         typer.Option(metavar="PIXELS", help="Resolution in pixels, 1 (sharp) to 4; estimated by default."),
     ] = None,
+    finer: Annotated[
+        int, typer.Option(metavar="1|2", help="2 first interpolates planes to twice their matrix, to super-resolve.")
+    ] = 1,
     model: Annotated[str, typer.Option(metavar="ID", help="Restorer to use; `models` lists them.")] = "restore-any",
     residual: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what `undo` needs, a .nrrd file.")
@@ -69,6 +72,7 @@ def restore(
             sharpen=sharpen,
             noise_level=noise_level,
             blur_level=blur_level,
+            finer=finer,
             model=model,
             device=device,
             backend=backend,

@@ -5,6 +5,8 @@ Whatever it needs is imported inside it, so that ``--help`` and mistakes answer 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +56,19 @@ def train(
     pairs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Learn from your own scans, made ready by `prepare-pairs`.")
     ] = None,
+    training_set: Annotated[
+        str | None,
+        typer.Option("--set", metavar="acquired|synthetic|combined", help="…-cnn: pairs to train on; acquired ones."),
+    ] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="…-cnn: synthetic pairs, written by `synthesize-pairs`.")
+    ] = None,
+    misalign: Annotated[
+        float | None, typer.Option(metavar="MM", help="…-cnn: put simulated pairs out of place, 0 to 3 mm.")
+    ] = None,
+    distil: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="…-cnn: teacher to follow too: a restorer's id, .onnx or card.")
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
     steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after this step.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that simulate scans.")] = 1,
@@ -66,16 +81,24 @@ def train(
     """Train a recipe; needs the extra "torch".
 
     `train contrast --reference GROUP --cases DIR` teaches a standardiser the look of your own reference group;
-    `train lohiresgan --contrast t2 --pairs DIR` teaches a network your own pairs of low- and high-field scans.
+    `train lohiresgan --contrast t2 --pairs DIR` teaches a network your own pairs of low- and high-field scans;
+    `train denoise-cnn --pairs DIR` your own fast and slow scans.
     """
     with door(jsonl, debug) as session:
         checkpoint = out / "checkpoint.pt"
         if checkpoint.exists() and not resume:
             raise ParameterError(f"{checkpoint} exists", "add --resume to go on with it, or choose another --out")
-        from MRHarmonizationLib.training.recipe import CONTRAST, DIFFUSION, REGIONS, recipe_kind
+        from MRHarmonizationLib.training.recipe import CONTRAST, DEGRADER, DIFFUSION, REGIONS, RESTORATION, recipe_kind
 
         notes: tuple[str, ...] = ()
         kind = recipe_kind(recipe)
+        special = {"training_set": training_set, "synthetic": synthetic, "misalign_mm": misalign, "teacher": distil}
+        special = {name: value for name, value in special.items() if value is not None}
+        if special and kind != RESTORATION:
+            raise ParameterError(
+                f"recipe '{recipe}' is of no specialist",
+                "--set, --synthetic, --misalign and --distil are for denoise-cnn and super-resolve-cnn",
+            )
         if kind == CONTRAST:
             if contrast is not None or pairs is not None:
                 raise ParameterError(f"recipe '{recipe}' takes no pairs", "use --reference and --cases")
@@ -93,7 +116,10 @@ def train(
                 raise ParameterError(
                     f"recipe '{recipe}' takes no reference group", "use --reference and --cases with `train contrast`"
                 )
-            paths, model = _restoration(recipe, out, data, contrast, pairs, device, steps, workers, session.progress)
+            if kind == DEGRADER and contrast is not None:
+                raise ParameterError(f"recipe '{recipe}' is for all contrasts", "leave --contrast out")
+            learn = _degrader if kind == DEGRADER else partial(_restoration, special=special)
+            paths, model = learn(recipe, out, data, contrast, pairs, device, steps, workers, session.progress)
         texts = {name: str(path) for name, path in paths.items()}
         lines = [*(f"note: {note}" for note in notes), *(f"{name}: {path}" for name, path in texts.items())]
         session.result(texts | {"recipe": model, "notes": list(notes)}, lines)
@@ -109,6 +135,7 @@ def _restoration(
     steps: int | None,
     workers: int,
     progress: Progress,
+    special: Mapping[str, Any],
 ) -> tuple[dict[str, Path], str]:
     from MRHarmonizationLib.training.pair_manifest import with_pairs
     from MRHarmonizationLib.training.recipe import load_recipe
@@ -118,11 +145,39 @@ def _restoration(
         plan, scans = with_pairs(plan, pairs), pairs
     else:
         scans = data_folder(data)
+    if special:
+        from MRHarmonizationLib.training.specialist_recipe import specialised
+
+        plan = specialised(plan, **special)
     from MRHarmonizationLib.training.export import publish
     from MRHarmonizationLib.training.loop import train as run_training
 
     best = run_training(plan, scans, out, device, steps, workers, progress)
     weights, card = publish(plan, best, out)
+    return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
+
+
+def _degrader(
+    recipe: str,
+    out: Path,
+    data: Path | None,
+    contrast: str | None,
+    pairs: Path | None,
+    device: str,
+    steps: int | None,
+    workers: int,
+    progress: Progress,
+) -> tuple[dict[str, Path], str]:
+    from MRHarmonizationLib.training.latent_recipe import load_latent_recipe, with_real_pairs
+
+    plan = load_latent_recipe(recipe)
+    if pairs is not None:
+        plan, scans, images = with_real_pairs(plan, pairs), pairs, data
+    else:
+        scans, images = data_folder(data), None
+    from MRHarmonizationLib.training.latent_export import train_degrader
+
+    weights, card = train_degrader(plan, scans, out, device, steps, workers, progress, images)
     return {"weights": weights, "card": card, "log": out / "log.jsonl", "checkpoint": out / "checkpoint.pt"}, plan.id
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,7 +46,25 @@ class Judged:
     mask: np.ndarray
 
 
-def load_judged(subject: UnseenSubject, protocol: RestoreProtocol, data: Path) -> Judged:
+class JudgedSettings(Protocol):
+    """What of a protocol shapes the judged block of a subject."""
+
+    @property
+    def block_mm(self) -> float:
+        """Edge of the block."""
+        ...
+
+    @property
+    def texture(self) -> float:
+        """Factor on the texture of label images."""
+        ...
+
+    def derived_seed(self, name: str) -> int:
+        """Return a seed fixed by the protocol and a name."""
+        ...
+
+
+def load_judged(subject: UnseenSubject, protocol: JudgedSettings, data: Path) -> Judged:
     """Return the judged block of a subject, label maps as images."""
     volume = read_volume(data / f"{subject.path}.nii.gz")
     if subject.kind == "labels":
@@ -94,7 +112,8 @@ def subject_task(protocol: RestoreProtocol, data: str, number: int) -> list[dict
     for percent in protocol.noise_percent:
         parameters = protocol.noisy(subject.name, percent)
         scan = NoiseBlur.apply(judged.truth, parameters)
-        rows += _rows(judged, scan, f"noise_{percent:g}", parameters, protocol, _denoisers(scan, percent, protocol))
+        classical = classical_denoisers(scan, percent, protocol.nlm_h_factors, protocol.tv_weight_factors)
+        rows += _rows(judged, scan, f"noise_{percent:g}", parameters, protocol, classical)
     parameters = protocol.blurred(subject.name)
     scan = NoiseBlur.apply(judged.truth, parameters)
     rows += _rows(judged, scan, "blur", parameters, protocol, _sharpeners(scan, protocol))
@@ -184,7 +203,9 @@ def _scores(array: np.ndarray, judged: Judged) -> dict[str, float]:
     return {name: round(float(METRICS.get(name)(array, truth, **options).value), 4) for name in ("psnr", "ssim")}
 
 
-def _denoisers(scan: Volume, percent: float, protocol: RestoreProtocol) -> dict[str, list[Callable[[], np.ndarray]]]:
+def classical_denoisers(
+    scan: Volume, percent: float, nlm_h_factors: Sequence[float], tv_weight_factors: Sequence[float]
+) -> dict[str, list[Callable[[], np.ndarray]]]:
     """Return non-local means and total variation, three-dimensional, told the true noise, at every strength."""
     from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
@@ -199,8 +220,8 @@ def _denoisers(scan: Volume, percent: float, protocol: RestoreProtocol) -> dict[
         return scale.restore(denoise_tv_chambolle(image, weight=factor * sigma, max_num_iter=100))
 
     return {
-        "nlm": [lambda f=factor: nlm(f) for factor in protocol.nlm_h_factors],  # type: ignore[misc]
-        "tv": [lambda f=factor: tv(f) for factor in protocol.tv_weight_factors],  # type: ignore[misc]
+        "nlm": [lambda f=factor: nlm(f) for factor in nlm_h_factors],  # type: ignore[misc]
+        "tv": [lambda f=factor: tv(f) for factor in tv_weight_factors],  # type: ignore[misc]
     }
 
 

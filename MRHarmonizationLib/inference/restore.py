@@ -24,6 +24,7 @@ from MRHarmonizationLib.inference.provenance import Provenance
 from MRHarmonizationLib.inference.restore_parts import Parts, Quality, assess, slice_axis, split
 from MRHarmonizationLib.inference.undo import make_residual
 from MRHarmonizationLib.metrics.base import Measurement
+from MRHarmonizationLib.volumes.resampling import resample
 from MRHarmonizationLib.volumes.volume import Volume
 from MRHarmonizationLib.weights.card import Card
 from MRHarmonizationLib.weights.store import get_model
@@ -34,6 +35,8 @@ CHANNELS = ("noise", "detail")
 LARGEST_NOISE_PERCENT = 50.0
 """Largest noise level that can be stated."""
 DEFAULT_DENOISE, DEFAULT_SHARPEN = 0.8, 0.3
+FINER = (1, 2)
+"""How many times finer the planes may be made before a restorer sees them."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class RestoreRequest:
         Standard deviation of the noise in percent of the intensity range; estimated from the scan if omitted.
     blur_level : float, optional
         Resolution of the scan in pixels, 1 (as sharp as the grid can be) to 4; estimated from the scan if omitted.
+    finer : {1, 2}
+        2 first brings the planes of acquisition to twice their matrix, by cubic splines: what a super-resolver expects.
+        The result then has that grid, and undoing gives the interpolated scan.
     model : str
         Id of a model card of the task ``restore``.
     device : {'auto', 'cpu', 'cuda'}
@@ -71,6 +77,7 @@ class RestoreRequest:
     sharpen: float = DEFAULT_SHARPEN
     noise_level: float | None = None
     blur_level: float | None = None
+    finer: int = 1
     model: str = "restore-any"
     device: str = "auto"
     backend: str = "auto"
@@ -93,6 +100,8 @@ class RestoreRequest:
                 f"blur level is {self.blur_level} pixels, expected 1 to {COARSEST_RESOLUTION:g}",
                 "leave it out to have it estimated",
             )
+        if self.finer not in FINER:
+            raise ParameterError(f"finer is {self.finer}", "give 1 for the scan's own grid, or 2")
         for name, value, choices in (("device", self.device, DEVICES), ("backend", self.backend, BACKENDS)):
             if value not in choices:
                 raise ParameterError(f"{name} is '{value}'", f"choose one of {', '.join(choices)}")
@@ -171,6 +180,7 @@ def restore(volume: Volume, request: RestoreRequest | None = None, progress: Pro
     warnings = list(own_grid_warnings(volume.grid, card.domain, slice_axis(volume.grid)))
     progress.report(0.0, "Measuring the scan")
     with memory_guard():
+        scan, volume = volume, finer_planes(volume, request.finer)
         backend = choose_backend(card, request.backend, request.device, request.threads)
         quality = assess(volume, card, request.noise_level, request.blur_level)
         warnings += quality.doubts()
@@ -179,9 +189,18 @@ def restore(volume: Volume, request: RestoreRequest | None = None, progress: Pro
         array = blend(baseline.array, parts, request.denoise, request.sharpen)
         del parts
         progress.report(0.93, "Completing the result")
-        result = _completed(volume, baseline, array, request, card, backend, quality, tuple(warnings))
+        result = _completed(scan, baseline, array, request, card, backend, quality, tuple(warnings))
     progress.report(1.0, "Done")
     return result
+
+
+def finer_planes(volume: Volume, factor: int) -> Volume:
+    """Return a scan with planes of acquisition of ``factor`` times the matrix, by cubic splines; itself for 1."""
+    if factor == 1:
+        return volume
+    across, spacing = slice_axis(volume.grid), [float(s) for s in volume.grid.spacing_mm]
+    fine = [s if axis == across else s / factor for axis, s in enumerate(spacing)]
+    return resample(volume, volume.grid.with_spacing(fine), "cubic")
 
 
 def check_restorable(volume: Volume) -> None:

@@ -85,7 +85,7 @@ def restore_file(
     refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
-    needed = int(scan.array.size * 4 * WRITING_ALLOWANCE)
+    needed = int(scan.array.size * request.finer**2 * 4 * WRITING_ALLOWANCE)
     check_output_path(target, needed * (1 if residual is None else 2))
     result = restore(scan, request, progress.part(READING_PART, WORKING_PART))
     progress.report(WORKING_PART, "Writing the result")

@@ -19,6 +19,7 @@ from MRHarmonizationLib.inference.restore_input import RESTORE_CHANNELS
 from MRHarmonizationLib.models import build_model
 from MRHarmonizationLib.training.checkpoint import load_weights
 from MRHarmonizationLib.training.recipe import RESTORE, Recipe
+from MRHarmonizationLib.training.specialist_recipe import ACQUIRED, NOISE, SYNTHETIC
 from MRHarmonizationLib.volumes.files import write_json_atomic
 from MRHarmonizationLib.volumes.staging import Staging
 
@@ -172,7 +173,7 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
         "file": weights.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
-        "trained_on": [{"files": list(s.files), "licence": s.licence} for s in recipe.sources],
+        "trained_on": trained_on(recipe),
         "recipe": recipe.id,
         "recipe_sha256": recipe.digest.removeprefix("sha256:"),
         "architecture": {"name": recipe.architecture, "parameters": dict(recipe.architecture_parameters)},
@@ -184,7 +185,7 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
             "interpolation": "cubic",
             "channels": ["image", *(RESTORE_CHANNELS if restores else CONDITIONING_CHANNELS)],
             "stride": build_model(recipe.architecture, recipe.architecture_parameters).stride,
-            "ensemble": flat,
+            "ensemble": flat and (recipe.specialist is None or recipe.specialist.part == NOISE),
             "intensity": {"rule": "percentile", "lower": 0.5, "upper": 99.5},
             "halo": halo_of(recipe),
         },
@@ -193,6 +194,15 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
     }
     write_json_atomic(json.loads(json.dumps(card)), destination)
     return destination
+
+
+def trained_on(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return what a card says of the training data: files and licences, and what synthetic pairs were made of."""
+    sources = [{"files": list(s.files), "licence": s.licence} for s in recipe.sources]
+    if recipe.specialist is None or recipe.specialist.training_set == ACQUIRED:
+        return sources
+    made = [dict(entry) for entry in recipe.specialist.origin]
+    return made if recipe.specialist.training_set == SYNTHETIC else sources + made
 
 
 def halo_of(recipe: Recipe) -> int:

@@ -29,10 +29,11 @@ from MRHarmonizationLib.training.checkpoint import (
 from MRHarmonizationLib.training.losses import charbonnier, gradient_difference, structural_dissimilarity
 from MRHarmonizationLib.training.optimiser import build_optimiser, cosine_rate
 from MRHarmonizationLib.training.patches import SampleStream, draw_batch
-from MRHarmonizationLib.training.recipe import RESTORE, Recipe
+from MRHarmonizationLib.training.recipe import CYCLE, RESTORE, Recipe
 from MRHarmonizationLib.training.restore_samples import RestoreSample
 from MRHarmonizationLib.training.restore_validation import RestoreValidationSet
 from MRHarmonizationLib.training.samples import Sample
+from MRHarmonizationLib.training.specialist_loss import specialist_loss
 from MRHarmonizationLib.training.validation import ValidationSet
 from MRHarmonizationLib.volumes.files import write_json_atomic
 
@@ -113,6 +114,8 @@ def loss_of(
     o = recipe.optimisation
     if recipe.task == RESTORE:
         image = inputs[:, recipe.planes // 2 : recipe.planes // 2 + 1]
+        if recipe.specialist is not None:
+            return specialist_loss(correction.float(), image, target, weight, recipe)
         return _restore_loss(correction.float(), image, target, weight, recipe)
     centre = recipe.planes // 2 if recipe.layout == "planes-2.5d" else 0
     prediction = inputs[:, centre : centre + 1] + correction.float()
@@ -164,6 +167,10 @@ def build_state(recipe: Recipe, device: torch.device) -> TrainingState:
         from MRHarmonizationLib.training.adversarial import AdversarialState
 
         return AdversarialState(network, average, optimiser, **AdversarialState.judges_of(recipe, device))
+    if recipe.specialist is not None and recipe.specialist.teacher:
+        from MRHarmonizationLib.training.distillation import DistilledState
+
+        return DistilledState(network, average, optimiser, teacher=DistilledState.teacher_of(recipe, device))
     return TrainingState(network, average, optimiser)
 
 
@@ -211,7 +218,8 @@ def train(
     data : Path
         Folder the recipe's files are relative to.
     out : Path
-        Receives ``checkpoint.pt``, ``best.pt`` (averaged weights of the best validation) and ``log.jsonl``.
+        Receives ``checkpoint.pt``, ``best.pt`` (averaged weights of the best validation; the
+        latest where nothing is learned from pairs) and ``log.jsonl``.
     device : {'auto', 'cpu', 'cuda'}
     steps : int, optional
         Stop after this step (the learning-rate schedule is the recipe's); all of them by default.
@@ -300,7 +308,6 @@ def _validate(
     seconds: float = 0.0,
 ) -> None:
     scores = validation.score(state.average)
-    # without a truth to score against (unpaired scans) the latest weights are the best
     gain = float(np.mean([s["gain_db"] for s in scores.values()])) if scores else state.best_gain_db
     line = {
         "step": state.step,
@@ -313,7 +320,9 @@ def _validate(
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
     logger.info("step %d: validation gain %.3f dB", state.step, gain)
-    if gain > state.best_gain_db or not scores:
+    # A cycle learns without pairs; pairs that chose its weights would choose those that change nothing.
+    unpaired = not scores or (recipe.adversary is not None and recipe.adversary.mode == CYCLE)
+    if gain > state.best_gain_db or unpaired:
         state.best_gain_db = gain
         save_weights(out / "best.pt", state.average)
         write_json_atomic(line | {"recipe": recipe.digest}, out / "best.json")

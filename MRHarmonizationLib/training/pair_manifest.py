@@ -80,7 +80,7 @@ def with_pairs(recipe: Recipe, folder: Path) -> Recipe:
     ParameterError
         Another contrast than the recipe's, or unpaired scans for a recipe that needs pairs.
     """
-    if recipe.task != ENHANCE:
+    if recipe.task != ENHANCE and recipe.specialist is None:
         raise ParameterError(f"recipe '{recipe.id}' makes its own pairs", "use it without --pairs")
     manifest = read_manifest(folder)
     known = {entry["contrast"] for entry in manifest["pairs"]} - {""}
@@ -89,9 +89,9 @@ def with_pairs(recipe: Recipe, folder: Path) -> Recipe:
             f"pairs in {folder} are of contrast {', '.join(sorted(known))}, the recipe of '{recipe.contrast}'",
             "choose with --contrast",
         )
-    for entry in manifest["pairs"]:
-        for name, file in entry["files"].items():
-            _check_file(folder / entry["folder"] / name, file)
+    if recipe.specialist is not None and (manifest["unpaired"] or manifest.get("synthetic")):
+        raise ParameterError(f"{folder} holds no acquired pairs", "give synthetic ones with --synthetic")
+    check_files(folder, manifest["pairs"])
     licence = "scans given by the user"
 
     def source(kind: str, split: str) -> tuple[Source, ...]:
@@ -111,6 +111,13 @@ def with_pairs(recipe: Recipe, folder: Path) -> Recipe:
         digest=digest_of(recipe.digest, text),
         card={**recipe.card, "title": f"{recipe.card.get('title', recipe.id)}, own scans"},
     )
+
+
+def check_files(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Raise InputError unless every file of the entries of a manifest is there and is what the manifest says."""
+    for entry in entries:
+        for name, file in entry["files"].items():
+            _check_file(folder / entry["folder"] / name, file)
 
 
 def _check_file(path: Path, expected: Mapping[str, Any]) -> None:

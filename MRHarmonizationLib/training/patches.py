@@ -12,10 +12,12 @@ from MRHarmonizationLib.training.paired_samples import PreparedScan, draw_prepar
 from MRHarmonizationLib.training.recipe import RESTORE, Recipe
 from MRHarmonizationLib.training.restore_samples import RestoreSample, cut_restore_patch, draw_restore_sample
 from MRHarmonizationLib.training.samples import Anatomy, Sample, draw_sample, load_sources
+from MRHarmonizationLib.training.specialist_samples import SpecialistSources, draw_specialist_sample
 from MRHarmonizationLib.training.stream import OrderedStream, leave_with_parent
 
 _worker_anatomies: list[Anatomy] = []
 _worker_prepared: list[PreparedScan] = []
+_worker_specialist: list[SpecialistSources] = []
 _worker_recipe: list[Recipe] = []
 
 
@@ -25,7 +27,9 @@ def _start_worker(recipe: Recipe, data: Path) -> None:
     leave_with_parent()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     _worker_recipe[:] = [recipe]
-    if recipe.is_prepared:
+    if recipe.specialist is not None:
+        _worker_specialist[:] = [SpecialistSources.load(recipe, data)]
+    elif recipe.is_prepared:
         _worker_prepared[:] = load_all_prepared(recipe.sources, data)
     else:
         _worker_anatomies[:] = load_sources(recipe.sources, data)
@@ -34,6 +38,8 @@ def _start_worker(recipe: Recipe, data: Path) -> None:
 def _work(number: int) -> Sample | RestoreSample:
     recipe = _worker_recipe[0]
     rng = np.random.default_rng((recipe.seed, number))
+    if recipe.specialist is not None:
+        return draw_specialist_sample(rng, _worker_specialist[0], recipe)
     if recipe.is_prepared:
         return draw_prepared(rng, _worker_prepared, recipe.block)
     if recipe.task == RESTORE:

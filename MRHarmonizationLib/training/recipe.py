@@ -11,6 +11,7 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.degradations.base import build_parameters
+from MRHarmonizationLib.training.specialist_recipe import Specialist
 
 RECIPES = Path(__file__).parent / "recipes"
 #: Kinds of recipes: networks that restore scans, and those that standardise their contrast.
@@ -19,6 +20,8 @@ RESTORATION, CONTRAST = "restoration", "contrast"
 DIFFUSION = "diffusion"
 #: Networks that name the structures of the brain.
 REGIONS = "regions"
+#: Networks that make scans worse: the autoencoder and the denoisers of the latent-diffusion degraders.
+DEGRADER = "degrader"
 #: Networks from low to high field, one contrast each, with or without an adversary: the same loop as restoration.
 TRANSLATION = "translation"
 #: Tasks of restoration networks: the correction of an interpolated scan, or noise and detail of a scan on its own grid.
@@ -210,6 +213,8 @@ class Recipe:
         None trains by the pixel loss alone.
     contrast : str
         The one contrast that is trained, 't1', 't2' or 'flair'; empty for all at once.
+    specialist : Specialist, optional
+        A restorer that does one thing, and what it is trained on.
     """
 
     id: str
@@ -228,6 +233,7 @@ class Recipe:
     digest: str = ""
     adversary: Adversary | None = None
     contrast: str = ""
+    specialist: Specialist | None = None
 
     @property
     def is_prepared(self) -> bool:
@@ -253,6 +259,8 @@ class Recipe:
             raise ParameterError(f"task '{self.task}' is unknown", f"choose '{ENHANCE}' or '{RESTORE}'")
         if self.task == RESTORE and self.layout != "planes-2.5d":
             raise ParameterError(f"layout '{self.layout}' cannot be used to {RESTORE}", "choose 'planes-2.5d'")
+        if self.specialist is not None and self.task != RESTORE:
+            raise ParameterError(f"a specialist is not for the task '{self.task}'", f"choose '{RESTORE}'")
         train = {f for s in self.sources for f in s.files}
         shared = sorted(train & {f for s in self.validation for f in s.files})
         if shared:
@@ -330,6 +338,8 @@ def load_recipe(name_or_path: str | Path, contrast: str | None = None) -> Recipe
     values["optimisation"] = build_parameters(Optimisation, values.get("optimisation", {}))
     if values.get("adversary") is not None:
         values["adversary"] = build_parameters(Adversary, values["adversary"])
+    if values.get("specialist") is not None:
+        values["specialist"] = build_parameters(Specialist, values["specialist"])
     if contrast is not None and not values.get("contrast"):
         raise ParameterError(f"recipe '{name_or_path}' is for all contrasts, not for '{contrast}'", "leave it out")
     chosen = contrast or values.get("contrast")

@@ -72,6 +72,37 @@ def draw_restore_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], 
     block : int
         Edge in voxels.
     """
+    truth, lesions, spacing_mm = draw_truth(rng, anatomies, block)
+    thick = is_thick(spacing_mm)
+    parameters = sample_noise_blur(rng, (1, 2) if thick else (0, 1, 2))
+    masked = truth <= AIR * float(np.percentile(truth, 99)) if rng.random() < MASKED_SHARE else None
+    return degraded_sample(rng, truth, lesions, parameters, (0,) if thick else (0, 1, 2), masked)
+
+
+def is_thick(spacing_mm: tuple[float, float, float]) -> bool:
+    """Tell whether slices are thicker than pixels: planes may then be stacked along the first axis only."""
+    return spacing_mm[0] > spacing_mm[1]
+
+
+def draw_truth(
+    rng: np.random.Generator, anatomies: Sequence[Anatomy], block: int
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Draw a block of anatomy as an ideal scan would show it, slices first.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    anatomies : sequence of Anatomy
+    block : int
+        Edge in voxels.
+
+    Returns
+    -------
+    truth, lesions : ndarray, shape (S, A, B)
+        float32, not negative; bool.
+    spacing_mm : tuple of three floats
+        Of the slices, and twice of the pixels.
+    """
     while True:
         anatomy = draw_anatomy(rng, anatomies)
         voxel_mm, texture = float(rng.uniform(*VOXEL_MM)), float(rng.uniform(0.0, MOST_TEXTURE))
@@ -79,15 +110,13 @@ def draw_restore_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], 
         if np.percentile(truth, 90) > np.percentile(truth, 5):  # not a block of air
             break
     flat = anatomy.source.in_plane_only
-    thick = flat or rng.random() < THICK_SHARE
-    if thick:
+    count = 1
+    if flat or rng.random() < THICK_SHARE:
         count = 3 if flat else min(int(rng.integers(THICKNESS[0], THICKNESS[1] + 1)), block // FEWEST_SLICES)
         truth, lesions = _averaged(truth, count), _averaged(lesions.astype(np.float32), count) > 0.25
     flips = tuple(slice(None, None, int(rng.choice((-1, 1)))) for _ in range(3))
     truth, lesions = np.ascontiguousarray(truth[flips]), np.ascontiguousarray(lesions[flips])
-    parameters = sample_noise_blur(rng, (1, 2) if thick else (0, 1, 2))
-    masked = truth <= AIR * float(np.percentile(truth, 99)) if rng.random() < MASKED_SHARE else None
-    return degraded_sample(rng, truth, lesions, parameters, (0,) if thick else (0, 1, 2), masked)
+    return truth, lesions, (count * voxel_mm, voxel_mm, voxel_mm)
 
 
 def degraded_sample(
@@ -121,9 +150,7 @@ def degraded_sample(
     scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
     image, blurred, truth = (scale.normalise(part) for part in (image, blurred, truth))
     if rng is None or rng.random() < ESTIMATED_SHARE:
-        level = estimate_noise(image)
-        told_noise = local_noise(image, level) * np.float32(_added_share(level.sigma, blurred))
-        told_resolution = estimate_resolution(image, level.sigma)
+        told_noise, told_resolution = estimated_quality(image, blurred)
     else:
         jitter = float(np.exp(rng.normal(0.0, NOISE_JITTER)))
         told_noise = np.asarray(deviation * (jitter / scale.scale), np.float32)
@@ -139,6 +166,26 @@ def degraded_sample(
         stack_axes,
         lesions,
     )
+
+
+def estimated_quality(image: np.ndarray, noise_free: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    """Return what the network is told of a normalised scan: deviation of the added noise, and resolution in voxels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (S, A, B), float32
+    noise_free : ndarray, same shape, optional
+        The scan before noise was added; all that looks like noise counts as added where it is omitted.
+
+    Returns
+    -------
+    noise : ndarray, shape (S, A, B), float32
+    resolution : float
+    """
+    level = estimate_noise(image)
+    share = 1.0 if noise_free is None else _added_share(level.sigma, noise_free)
+    noise = local_noise(image, level) * np.float32(share)
+    return noise, estimate_resolution(image, level.sigma)
 
 
 def _added_share(estimate: float, noise_free: np.ndarray) -> float:

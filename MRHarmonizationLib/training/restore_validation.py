@@ -16,6 +16,7 @@ from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.restore_samples import TEXTURE, RestoreSample, degraded_sample
 from MRHarmonizationLib.training.samples import Anatomy, load_sources
+from MRHarmonizationLib.training.specialist_validation import specialist_cases
 
 #: Fixed degradations.
 DEGRADED = {
@@ -47,11 +48,13 @@ class RestoreValidationSet:
 
     @classmethod
     def build(cls, recipe: Recipe, data: Path) -> RestoreValidationSet:
-        """Simulate the validation scans of a recipe."""
+        """Simulate the validation scans of a recipe; those of a specialist show what it restores."""
+        if recipe.specialist is not None:
+            return cls(specialist_cases(recipe, data), recipe.planes)
         cases = {}
         names = [Path(f).name.split(".")[0] for s in recipe.validation for f in s.files]
         for name, anatomy in zip(names, load_sources(recipe.validation, data), strict=True):
-            truth, mask = _middle_block(anatomy)
+            truth, mask = middle_block(anatomy)
             nothing = np.zeros(truth.shape, bool)
             for key, parameters in DEGRADED.items():
                 cases[f"{name}/{key}"] = (degraded_sample(None, truth, nothing, parameters, (0,)), mask)
@@ -82,7 +85,7 @@ class RestoreValidationSet:
         return scores
 
 
-def _middle_block(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
+def middle_block(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
     """Return an image block about the centre of a head, and where it is scored."""
     from scipy.ndimage import map_coordinates
 

@@ -414,6 +414,20 @@ def test_degrade_does_not_guess(run: Run, fine_scan: Path, tmp_path: Path):
     assert not out.exists()
 
 
+def test_degrade_with_a_network_says_what_it_needs(run: Run, fine_scan: Path, tmp_path: Path):
+    words = ["degrade", fine_scan, tmp_path / "out.nrrd", "--kind"]
+    assert_one_line_error(run(*words, "diffusion-noise", "--seed", 1), 2, "no level", "--level")
+    assert_one_line_error(run(*words, "diffusion-blur", "--level", 0.5), 2, "no seed")
+    assert_one_line_error(run(*words, "diffusion-noise", "--level", 1.5, "--seed", 1), 2, "level is 1.5")
+    assert_one_line_error(run(*words, "diffusion-fog", "--level", 0.5, "--seed", 1), 2, "diffusion-blur")
+    assert_one_line_error(run(*words, "lowfield", "--level", 0.5, "--seed", 1), 2, "--level")
+    given = ["--level", 0.5, "--seed", 1]
+    assert_one_line_error(run(*words, "diffusion-noise", *given, "--labels", fine_scan), 2, "--labels")
+    missing = run(*words, "diffusion-noise", *given, "--model", "absent")
+    assert_one_line_error(missing, 4, "mrharmonize train degrader-noise")
+    assert not (tmp_path / "out.nrrd").exists()
+
+
 # --- models, weights, compare, train, evaluate ----------------------------------------------------------------------
 
 

@@ -171,3 +171,14 @@ def test_files(models, scan, tmp_path):
     assert {entry["name"] for entry in record["measurements"]} == {"noise", "sharpness"}
     again = undo(read_volume(done.output), read_volume(done.residual))
     assert np.array_equal(again.array, read_volume(source).array)
+
+
+def test_finer_planes_are_restored_on_their_own_grid(models, scan):
+    done = restore(scan, RestoreRequest(1.0, 1.0, finer=2, keep_residual=True, **QUICK))
+    assert done.volume.array.shape == tuple(n * f for n, f in zip(scan.array.shape, (1, 2, 2), strict=True))
+    np.testing.assert_allclose(done.volume.grid.corners_ras(), scan.grid.corners_ras(), atol=1e-6)
+    assert np.array_equal(undo(done.volume, done.residual).array, done.baseline.array)
+    assert done.provenance.input_digest == scan.digest()
+    assert np.corrcoef(done.baseline.array[:, ::2, ::2].ravel(), scan.array.ravel())[0, 1] > 0.9
+    with pytest.raises(ParameterError, match="finer is 3"):
+        RestoreRequest(finer=3)

@@ -50,7 +50,8 @@ def test_recipes_build_their_network_and_know_its_reach(name):
     """No input voxel further away than the stated halo may change an output voxel."""
     recipe = load_recipe(name)
     assert recipe.architecture in MODELS.names()
-    network = build_model(recipe.architecture, {**recipe.architecture_parameters, "features": [4] * 3}).eval()
+    narrow = 4 if isinstance(recipe.architecture_parameters["features"], int) else [4] * 3
+    network = build_model(recipe.architecture, {**recipe.architecture_parameters, "features": narrow}).eval()
     halo = halo_of(recipe)
     size = 2 * halo + 32
     flat = recipe.layout == "planes-2.5d"

@@ -76,6 +76,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, pairs, tmp_path):
     ]
 
 
+def test_a_cycle_keeps_its_latest_weights_others_their_best(pairs, tmp_path, monkeypatch):
+    from MRHarmonizationLib.training import loop
+    from MRHarmonizationLib.training.validation import ValidationSet
+
+    monkeypatch.setattr(loop, "VALIDATION_STEPS", 1)
+    gains = iter([0.0, 2.0, 1.0] * 2)
+    monkeypatch.setattr(ValidationSet, "score", lambda self, network: {"head": {"gain_db": next(gains)}})
+    kept = {}
+    for name in ("cycle", "gan"):
+        recipe = with_pairs(tiny_translation(name, 3), pairs)
+        run(recipe, pairs, tmp_path / name)
+        kept[name] = json.loads((tmp_path / name / "best.json").read_text())["step"]
+    assert kept == {"cycle": 3, "gan": 2}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_short_run_makes_scans_better_than_interpolation(name, pairs, tmp_path):
     steps = 200
