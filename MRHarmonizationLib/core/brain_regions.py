@@ -12,6 +12,8 @@ from MRHarmonizationLib.core.errors import InputError
 
 #: Class and FreeSurfer number of everything that is no structure of the brain.
 BACKGROUND = 0
+#: Against a structure smaller than this, nothing is said in percent: relative errors of a few voxels say nothing.
+LEAST_REFERENCE_MM3 = 20.0
 
 #: Structures of both sides: name → FreeSurfer numbers (left, right).
 _PAIRED = {
@@ -121,6 +123,13 @@ def numbers_of(classes: np.ndarray) -> np.ndarray:
     if values.size and (int(values.min()) < 0 or int(values.max()) >= CLASS_NUMBERS.size):
         raise InputError(f"classes reach from {values.min()} to {values.max()}", f"give 0 to {CLASS_NUMBERS.size - 1}")
     return np.asarray(CLASS_NUMBERS[values])
+
+
+def relative_error_percent(measured_mm3: float, reference_mm3: float) -> float:
+    """Return 100·(measured − reference)/reference; NaN where the reference is below :data:`LEAST_REFERENCE_MM3`."""
+    if reference_mm3 < LEAST_REFERENCE_MM3:
+        return float("nan")
+    return 100.0 * (measured_mm3 - reference_mm3) / reference_mm3
 
 
 def region_volumes_mm3(labels: np.ndarray, voxel_mm3: float) -> dict[int, float]:

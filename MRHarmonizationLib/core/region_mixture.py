@@ -15,14 +15,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS, MIRRORED_CLASSES
+from MRHarmonizationLib.core.brain_regions import BACKGROUND, CLASS_NUMBERS, MIRRORED_CLASSES, REGION_BY_NUMBER
 
 #: Structures that a voxel is chosen from, at most.
 CANDIDATES = 6
-#: Brightness of a tissue is kept in so many bins.
-BINS = 512
-#: Gaussians of the background and of fluid around the brain, of any other structure.
-GAUSSIANS = {0: 5, 16: 2}
+#: Voxels that are background with at least this probability are not looked at.
+SURELY_BACKGROUND = 0.98
+#: Structures less likely than this at a voxel are none of its candidates: what is nowhere likely gathers no outliers.
+LEAST_CHANCE = 1e-3
+#: Percentiles of the image's range; brightness goes from the second number to 1 more, so that a bias field, a factor,
+#: changes dark voxels too.
+RANGE_PERCENTILES, DARKEST = (0.1, 99.9), 0.05
+#: Brightness of a tissue is kept in so many bins from 0 to the second number.
+BINS, BRIGHTEST = 512, 1.1
+#: Gaussians of the background and of the fluid around the brain (class → count); one of any other structure.
+GAUSSIANS = {BACKGROUND: 5, REGION_BY_NUMBER[24].class_index: 2}
+#: Rounds of fitting the Gaussians, the first time and each later time.
+FIRST_FITS, LATER_FITS = 20, 3
 #: Share of voxels that fit no Gaussian: lesions, vessels.
 OUTLIERS = 0.02
 #: Least standard deviation of a structure's brightness, as a part of the image's range.
@@ -38,6 +47,8 @@ MOST_BIAS = 2.5
 NEIGHBOUR_WEIGHT = 0.35
 #: Power to which the network's probabilities are taken: neighbouring voxels do not tell it independently.
 PRIOR_POWER = 0.7
+#: Voxels whose candidates are sorted at once.
+_CHUNK = 200_000
 
 #: Structures of both sides have one brightness: class → tissue (the smaller of the two classes).
 TISSUES = np.minimum(np.arange(CLASS_NUMBERS.size), MIRRORED_CLASSES).astype(np.int64)
@@ -59,14 +70,6 @@ class Candidates:
     places: np.ndarray
     classes: np.ndarray
     chances: np.ndarray
-
-
-#: Voxels that are background with at least this probability are not looked at.
-SURELY_BACKGROUND = 0.98
-#: Structures less likely than this at a voxel are none of its candidates: what is nowhere likely gathers no outliers.
-LEAST_CHANCE = 1e-3
-#: Voxels whose candidates are sorted at once.
-_CHUNK = 200_000
 
 
 def candidates_from(likely: np.ndarray, factor: int) -> Candidates:
@@ -124,15 +127,15 @@ def name_by_brightness(
     if candidates.places.size == 0:
         return np.zeros(image.shape, np.uint8)
     values = image.ravel()[candidates.places].astype(np.float32)
-    low, high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
-    values = np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0) + np.float32(0.05)
+    low, high = (float(v) for v in np.percentile(values, RANGE_PERCENTILES))
+    values = np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0) + np.float32(DARKEST)
     tissues = TISSUES[candidates.classes]
     prior = np.where(candidates.chances < LEAST_CHANCE, 0.0, candidates.chances) ** np.float32(PRIOR_POWER)
     named = candidates.classes[np.argmax(candidates.chances, axis=0), np.arange(values.size)]
     labels = np.zeros(image.shape, np.uint8)
     mixture, bias, posterior = _Mixture(), np.ones_like(values), prior / prior.sum(axis=0)
     for number in range(ROUNDS):
-        bins = np.clip((values / bias) / 1.1 * BINS, 0, BINS - 1).astype(np.int64)
+        bins = np.clip((values / bias) / BRIGHTEST * BINS, 0, BINS - 1).astype(np.int64)
         mixture.fit(_histograms(tissues, bins, posterior), start=number == 0)
         likelihood = mixture.table()[tissues, bins[None]]
         posterior = prior * likelihood
@@ -162,7 +165,7 @@ class _Mixture:
     """Gaussians of the brightness of every tissue, in bins."""
 
     def __init__(self) -> None:
-        self._centres = (np.arange(BINS) + 0.5) / BINS * 1.1
+        self._centres = (np.arange(BINS) + 0.5) / BINS * BRIGHTEST
         self.parts: dict[int, np.ndarray] = {}
 
     def fit(self, histograms: np.ndarray, start: bool) -> None:
@@ -175,7 +178,7 @@ class _Mixture:
                 continue
             if start:
                 self.parts[int(tissue)] = self._first(histogram / total, GAUSSIANS.get(int(tissue), 1))
-            for _ in range(20 if start else 3):
+            for _ in range(FIRST_FITS if start else LATER_FITS):
                 self.parts[int(tissue)] = self._better(histogram / total, self.parts[int(tissue)])
 
     def _first(self, histogram: np.ndarray, count: int) -> np.ndarray:
@@ -187,7 +190,7 @@ class _Mixture:
 
     def _better(self, histogram: np.ndarray, parts: np.ndarray) -> np.ndarray:
         densities = self._densities(parts)
-        shares = densities / (densities.sum(axis=0) + OUTLIERS / 1.1) * histogram
+        shares = densities / (densities.sum(axis=0) + OUTLIERS / BRIGHTEST) * histogram
         sums = shares.sum(axis=1) + 1e-9
         means = shares @ self._centres / sums
         variances = (shares * (self._centres - means[:, None]) ** 2).sum(axis=1) / sums
@@ -204,7 +207,7 @@ class _Mixture:
 
     def table(self) -> np.ndarray:
         """Return the density of every brightness for every class, float32, shape (classes, BINS)."""
-        table = np.full((CLASS_NUMBERS.size, BINS), OUTLIERS / 1.1, np.float32)
+        table = np.full((CLASS_NUMBERS.size, BINS), OUTLIERS / BRIGHTEST, np.float32)
         for tissue, parts in self.parts.items():
             table[tissue] += self._densities(parts).sum(axis=0).astype(np.float32)
         return table
@@ -215,7 +218,7 @@ class _Mixture:
         for tissue, parts in self.parts.items():
             mean[tissue] = parts[:, 0] @ parts[:, 1]
             variance = parts[:, 0] @ (parts[:, 2] ** 2 + parts[:, 1] ** 2) - mean[tissue] ** 2
-            weight[tissue] = 0.0 if tissue == 0 or parts[:, 0].sum() == 0 else 1.0 / variance
+            weight[tissue] = 0.0 if tissue == BACKGROUND or parts[:, 0].sum() == 0 else 1.0 / variance
         return mean, weight
 
 

@@ -102,7 +102,9 @@ def encoding_matrix(
     index = np.arange(-pad, n_in + pad)
     measured = (np.arange(n_out) - 0.5 * (n_out - 1)) * coarse_mm
     distance = measured[:, None] - ((index - 0.5 * (n_in - 1)) * fine_mm)[None, :]
-    weights = np.where(np.abs(distance) <= reach_mm, kernel(distance), 0.0)
+    near = np.abs(distance) <= reach_mm
+    weights = np.zeros(distance.shape)
+    weights[near] = kernel(distance[near])
     period = 2 * n_in
     folded = np.mod(index, period)
     folded = np.where(folded >= n_in, period - 1 - folded, folded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from MRHarmonizationLib.volumes.atomic import write_csv
 Wanted = Mapping[str, Mapping[str, str]]
 
 
-def finished_rows(path: Path, wanted: Wanted) -> list[dict[str, Any]]:
+def finished_rows(path: Path, wanted: Wanted, key: Sequence[str] = ("case", "method")) -> list[dict[str, Any]]:
     """Return the rows of an earlier run that would come out the same.
 
     Parameters
@@ -24,16 +24,52 @@ def finished_rows(path: Path, wanted: Wanted) -> list[dict[str, Any]]:
         The CSV, with columns ``case``, ``method`` and ``fingerprint``; it need not exist. Broken lines are left out.
     wanted : mapping
         Case → method → fingerprint.
+    key : sequence of str
+        Columns that tell rows apart; of two alike the later counts.
     """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         found = {
-            (row["case"], row["method"]): row
+            tuple(row.get(column) for column in key): row
             for row in csv.DictReader(stream)
             if row.get("fingerprint") and wanted.get(row["case"], {}).get(row.get("method") or "") == row["fingerprint"]
         }
     return list(found.values())
+
+
+def run_and_keep(
+    path: Path, rows: Sequence[dict[str, Any]], tasks: Sequence[Task], jobs: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """Run tasks and append their rows to a CSV as soon as each is done.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV; begun anew with ``rows``.
+    rows : sequence of dict
+        What there is already.
+    tasks : sequence of Task
+        Each returns a list of rows of the same columns, at least one.
+    jobs : int
+        Processes.
+    progress : Progress
+
+    Returns
+    -------
+    list of dict
+        ``rows`` and those of the tasks, as they came.
+    """
+    write_csv(rows, path)
+    found = list(rows)
+    for _, result in run_tasks(tasks, jobs, progress):
+        with path.open("a", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(result[0]), lineterminator="\n")
+            if not found:
+                writer.writeheader()
+            writer.writerows(result)
+        found.extend(result)
+    return found
 
 
 def complete_rows(
@@ -53,8 +89,8 @@ def complete_rows(
     wanted : mapping
         Case → method → fingerprint, in the order of the result.
     task_of : callable
-        (case, method, fingerprint) → task that returns the row, with these three under ``case``, ``method`` and
-        ``fingerprint``; all rows have the same columns.
+        (case, method, fingerprint) → task that returns a list of the one row, with these three under ``case``,
+        ``method`` and ``fingerprint``; all rows have the same columns.
     jobs : int
         Processes.
     progress : Progress
@@ -70,15 +106,7 @@ def complete_rows(
     done = {(row["case"], row["method"]) for row in rows}
     places = [(case, name, mark) for case, marks in wanted.items() for name, mark in marks.items()]
     tasks = [task_of(*place) for place in places if place[:2] not in done]
-    write_csv(rows, path)
-    started = bool(rows)
-    for _, row in run_tasks(tasks, jobs, progress):
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
-            if not started:
-                writer.writeheader()
-                started = True
-            writer.writerow(row)
+    run_and_keep(path, rows, tasks, jobs, progress)
     order = {place[:2]: number for number, place in enumerate(places)}
     complete = sorted(finished_rows(path, wanted), key=lambda row: order[row["case"], row["method"]])
     write_csv(complete, path)

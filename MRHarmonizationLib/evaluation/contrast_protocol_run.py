@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
+from MRHarmonizationLib.evaluation.cached_rows import finished_rows, run_and_keep
 from MRHarmonizationLib.evaluation.contrast_protocol import ContrastProtocol
 from MRHarmonizationLib.evaluation.contrast_protocol_cases import STATE_FILE, build_references
 from MRHarmonizationLib.evaluation.contrast_protocol_checks import check_task
@@ -91,7 +92,7 @@ def _rows(
     cases = list(protocol.cases())
     wanted = {case.id: case_fingerprints(case, protocol, entries, reference) for case in cases}
     counts = {case.id: {e.name: len(protocol.alterations_of(case, e.name)) for e in entries} for case in cases}
-    rows = finished_rows(path, wanted, counts)
+    rows = whole_rows(path, wanted, counts)
     drawn = _drawn_cases(protocol)
     tasks = []
     for case in cases:
@@ -101,14 +102,7 @@ def _rows(
             picture = str(out / "pictures" / f"{case.id}.png") if case.id in drawn else None
             arguments = (case, protocol, str(data), str(reference), entries, missing, picture)
             tasks.append(Task(case.id, evaluate_contrast_case, arguments))
-    write_csv(rows, path)
-    for _, result in run_tasks(tasks, jobs, progress):
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(result[0]), lineterminator="\n")
-            if not rows:
-                writer.writeheader()
-            writer.writerows(result)
-        rows.extend(result)
+    rows = run_and_keep(path, rows, tasks, jobs, progress)
     order = {case.id: number for number, case in enumerate(cases)}
     methods = {entry.name: number for number, entry in enumerate(entries)}
     rows.sort(key=lambda row: (order[row["case"]], methods[row["method"]], int(row["alteration"])))
@@ -116,7 +110,7 @@ def _rows(
     return rows
 
 
-def finished_rows(
+def whole_rows(
     path: Path, wanted: Mapping[str, Mapping[str, str]], counts: Mapping[str, Mapping[str, int]]
 ) -> list[dict[str, Any]]:
     """Return the rows of an earlier run that would come out the same, of methods of which no alteration is missing.
@@ -130,15 +124,9 @@ def finished_rows(
     counts : mapping
         Case → method → number of alterations.
     """
-    if not path.is_file():
-        return []
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            mark = wanted.get(row["case"], {}).get(row.get("method") or "")
-            if mark is not None and row.get("fingerprint") == mark:
-                found.setdefault((row["case"], row["method"]), {})[row["alteration"]] = row
-    return [row for (case, name), mine in found.items() if len(mine) == counts[case][name] for row in mine.values()]
+    rows = finished_rows(path, wanted, ("case", "method", "alteration"))
+    found = Counter((row["case"], row["method"]) for row in rows)
+    return [row for row in rows if found[row["case"], row["method"]] == counts[row["case"]][row["method"]]]
 
 
 def _further(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.evaluation.cached_rows import finished_rows
+from MRHarmonizationLib.evaluation.cached_rows import finished_rows, run_and_keep
 from MRHarmonizationLib.evaluation.dwi_protocol import DwiProtocol
 from MRHarmonizationLib.evaluation.dwi_protocol_methods import (
     TRUTH,
@@ -123,14 +122,7 @@ def _rows(
             planes = str(out / "planes") if case.subject == protocol.subjects[0] else None
             arguments = (case, protocol, str(data), str(out / "fitted"), tuple(entries), missing, planes)
             tasks.append(Task(case.id, evaluate_dwi_case, arguments))
-    write_csv(rows, path)
-    for _, result in run_tasks(tasks, jobs, progress):
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(result[0]), lineterminator="\n")
-            if not rows:
-                writer.writeheader()
-            writer.writerows(result)
-        rows.extend(result)
+    rows = run_and_keep(path, rows, tasks, jobs, progress)
     order = {case.id: number for number, case in enumerate(cases)}
     methods = {entry.name: number for number, entry in enumerate(entries)}
     rows.sort(key=lambda row: (order[row["case"]], methods[row["method"]]))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from MRHarmonizationLib.core.brain_regions import REGIONS
+from MRHarmonizationLib.core.brain_regions import LEAST_REFERENCE_MM3, REGIONS
 from MRHarmonizationLib.evaluation.html import HtmlPage
 from MRHarmonizationLib.evaluation.lohires_cases import BASELINE
 from MRHarmonizationLib.evaluation.lohires_methods import FOUNDATION, NETWORK
 from MRHarmonizationLib.evaluation.lohires_morphometry import agreement_rows, method_rows, region_rows
 from MRHarmonizationLib.evaluation.lohires_protocol import LohiresProtocol
 from MRHarmonizationLib.evaluation.lohires_tables import paired_table, safety_rows, score_rows
-from MRHarmonizationLib.evaluation.morphometry import LEAST_REFERENCE_MM3
 from MRHarmonizationLib.evaluation.tables import text_table
 
 NOTES = {

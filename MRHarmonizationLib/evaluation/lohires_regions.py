@@ -113,14 +113,14 @@ def region_fingerprints(segmenter: Segmenter, images: Mapping[str, Mapping[str, 
 
 def segment_task(
     case: Case, protocol: LohiresProtocol, data: str, out: str, segmenter: Segmenter, method: str, fingerprint: str
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Segment one kept image and measure the structures.
 
     Returns
     -------
-    dict
-        ``volume_NUMBER`` in mm³ and ``dice_NUMBER`` against the true label map, of all 32 structures; an empty text
-        where a number is not defined.
+    list of dict
+        The one row: ``volume_NUMBER`` in mm³ and ``dice_NUMBER`` against the true label map, of all 32 structures; an
+        empty text where a number is not defined.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def segment_task(
     place = {"case": case.id, "subject": case.subject, "snr": case.snr, "method": method}
     measured: dict[str, Any] = {f"volume_{r.number}": round(volumes[r.number], 3) for r in REGIONS}
     measured |= {f"dice_{r.number}": _text(dice[r.number]) for r in REGIONS}
-    return {**place, **measured, "fingerprint": fingerprint}
+    return [{**place, **measured, "fingerprint": fingerprint}]
 
 
 def read_own_labels(path: Path) -> Volume:

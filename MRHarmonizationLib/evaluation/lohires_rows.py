@@ -53,7 +53,7 @@ def image_path(out: Path | str, case: str, method: str) -> Path:
 
 def evaluate_method(
     case: Case, protocol: LohiresProtocol, data: str, out: str, method: LohiresMethod, fingerprint: str
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Run one method on one case; whole heads are kept as images, rounded to whole numbers.
 
     Parameters
@@ -68,9 +68,9 @@ def evaluate_method(
 
     Returns
     -------
-    dict
-        The row; see :mod:`~MRHarmonizationLib.evaluation.lohires_measures` for its scores. ``consistency``: 1 for an
-        image as consistent with the scan as the truth is.
+    list of dict
+        The one row; see :mod:`~MRHarmonizationLib.evaluation.lohires_measures` for its scores. ``consistency``: 1 for
+        an image as consistent with the scan as the truth is.
     """
     prepared = prepared_scan(case, ProtocolKey(protocol), data)
     started = time.perf_counter()
@@ -97,7 +97,7 @@ def evaluate_method(
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = np.clip(np.rint(image.array), -32768, 32767).astype(np.int16)
         write_volume(Volume(whole, image.grid, method.name), path)
-    return row
+    return [row]
 
 
 def is_kept(row: Mapping[str, Any], protocol: LohiresProtocol, out: Path) -> bool:

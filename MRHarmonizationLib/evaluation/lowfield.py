@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.evaluation.cached_rows import finished_rows
+from MRHarmonizationLib.evaluation.cached_rows import finished_rows, run_and_keep
 from MRHarmonizationLib.evaluation.cases import evaluate_case
 from MRHarmonizationLib.evaluation.lesion_check import lesion_task
 from MRHarmonizationLib.evaluation.lowfield_page import lowfield_page
@@ -112,7 +111,6 @@ def _case_rows(
     path = out / CASES_FILE
     wanted = {case.id: _fingerprints(case, protocol, weights) for case in protocol.cases()}
     rows = finished_rows(path, wanted)
-    write_csv(rows, path)
     finished = {(row["case"], row["method"]) for row in rows}
     drawn = _drawn_cases(protocol)
     tasks = []
@@ -125,14 +123,7 @@ def _case_rows(
         if missing:
             arguments = (case, protocol, str(data), missing, str(picture) if picture else None)
             tasks.append(Task(case.id, evaluate_case, arguments))
-    write_csv(rows, path)
-    for _, result in run_tasks(tasks, jobs, progress):
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(result[0]), lineterminator="\n")
-            if not rows:
-                writer.writeheader()
-            writer.writerows(result)
-        rows.extend(result)
+    rows = run_and_keep(path, rows, tasks, jobs, progress)
     cases = {case.id: number for number, case in enumerate(protocol.cases())}
     methods = {name: number for number, name in enumerate((*protocol.methods, *protocol.models))}
     rows.sort(key=lambda row: (cases[row["case"]], methods[row["method"]]))

@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import REGIONS
+from MRHarmonizationLib.core.brain_regions import LEAST_REFERENCE_MM3, REGIONS, relative_error_percent
 from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.evaluation.agreement import COVERAGE, bland_altman, pearson
-
-#: A structure that is smaller in the reference is left out: relative errors of a few voxels say nothing.
-LEAST_REFERENCE_MM3 = 20.0
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,6 @@ def icc_2_1(ratings: np.ndarray | Sequence[Sequence[float]]) -> IntraclassCorrel
         low = n * (between - upper * error) / (upper * noise + n * between)
         high = n * (lower * between - error) / (noise + n * lower * between)
     return IntraclassCorrelation(n, k, float(value), float(low), float(high))
-
-
-def relative_error_percent(measured: float, reference: float) -> float:
-    """Return 100·(measured − reference)/reference; NaN where the reference is below :data:`LEAST_REFERENCE_MM3`."""
-    return 100.0 * (measured - reference) / reference if reference >= LEAST_REFERENCE_MM3 else float("nan")
 
 
 def region_errors(measured: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:

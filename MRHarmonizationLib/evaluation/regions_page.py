@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import REGIONS
+from MRHarmonizationLib.core.brain_regions import LEAST_REFERENCE_MM3, REGIONS
 from MRHarmonizationLib.evaluation.html import HtmlPage
 from MRHarmonizationLib.evaluation.laboratory_figures import COLOURS, new_figure, png
 from MRHarmonizationLib.evaluation.lohires_tables import text
-from MRHarmonizationLib.evaluation.morphometry import LEAST_REFERENCE_MM3
 from MRHarmonizationLib.evaluation.regions_protocol import RegionsProtocol
 from MRHarmonizationLib.evaluation.tables import text_table
 

@@ -83,14 +83,17 @@ def run_regions(
     return EvaluationResult(protocol.name, summary, paths, tuple(text_lines(summary)))
 
 
-def evaluate_regions_case(case: RegionCase, protocol: RegionsProtocol, data: str, fingerprint: str) -> dict[str, Any]:
+def evaluate_regions_case(
+    case: RegionCase, protocol: RegionsProtocol, data: str, fingerprint: str
+) -> list[dict[str, Any]]:
     """Make one image, segment it, and hold it against its label map.
 
     Returns
     -------
-    dict
-        ``mean_dice`` over the structures that are in the map or the segmentation, ``volume_error_percent`` (mean
-        absolute relative error), ``dice_NUMBER`` of every structure (an empty text where neither has it), seconds.
+    list of dict
+        The one row. ``mean_dice`` over the structures that are in the map or the segmentation,
+        ``volume_error_percent`` (mean absolute relative error), ``dice_NUMBER`` of every structure (an empty text
+        where neither has it), seconds.
     """
     from MRHarmonizationLib.inference.segment import SegmentRequest, segment
 
@@ -102,17 +105,17 @@ def evaluate_regions_case(case: RegionCase, protocol: RegionsProtocol, data: str
     voxel = image.grid.voxel_volume_mm3
     errors = region_errors(region_volumes_mm3(found, voxel), region_volumes_mm3(labels, voxel))
     known = [value for value in dice.values() if value is not None]
-    row: dict[str, Any] = {key: value for key, value in asdict(case).items() if key != "id"}
-    return {
+    row = {
         "case": case.id,
         "method": protocol.model,
-        **row,
+        **{key: value for key, value in asdict(case).items() if key != "id"},
         "mean_dice": rounded(float(np.mean(known))) if known else "",
         "volume_error_percent": rounded(mean_absolute_error(errors)),
         **{f"dice_{r.number}": "" if dice[r.number] is None else dice[r.number] for r in REGIONS},
         "seconds": round(seconds, 2),
         "fingerprint": fingerprint,
     }
+    return [row]
 
 
 def region_image(case: RegionCase, protocol: RegionsProtocol, data: str) -> tuple[Volume, np.ndarray]:

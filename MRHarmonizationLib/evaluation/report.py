@@ -12,6 +12,7 @@ import numpy as np
 
 from MRHarmonizationLib import __version__
 from MRHarmonizationLib.core.errors import OutputError
+from MRHarmonizationLib.core.texture_maps import MAP_FEATURES
 from MRHarmonizationLib.evaluation.figures import display_window
 from MRHarmonizationLib.evaluation.html import HtmlPage, format_value
 from MRHarmonizationLib.evaluation.report_pictures import Picture, add_comparison_pictures, add_tiles
@@ -26,6 +27,7 @@ from MRHarmonizationLib.evaluation.report_tables import (
 )
 from MRHarmonizationLib.inference.compare import COMPARISONS, ComparisonResult
 from MRHarmonizationLib.inference.compare_regions import REGION_CURVES
+from MRHarmonizationLib.inference.compare_spectrum import ROLES
 from MRHarmonizationLib.volumes.atomic import check_output_path, write_csv, write_json_atomic
 from MRHarmonizationLib.volumes.files import write_text_atomic, write_volume
 from MRHarmonizationLib.volumes.staging import Staging
@@ -85,6 +87,11 @@ class ReportPaths:
             regions=folder / "regions.csv" if regions else None,
         )
 
+    @classmethod
+    def every(cls, folder: Path) -> ReportPaths:
+        """Return where the files of any report lie in a folder."""
+        return cls.inside(folder, [f"{role}_{feature}" for role in ROLES for feature in MAP_FEATURES], True)
+
     def all(self) -> list[Path]:
         """Return every file."""
         plain = [self.html, self.csv, self.json, self.curves, self.texture, *self.maps.values()]
@@ -103,7 +110,7 @@ def write_report(
     ----------
     result : ComparisonResult
     folder : path
-        Made if it does not exist; files of an earlier report are replaced.
+        Made if it does not exist; files of an earlier report are replaced, or removed where this one has none.
     title : str
         Heading of the page.
     provenance : mapping, optional
@@ -138,6 +145,9 @@ def write_report(
         if result.regions is not None and paths.regions is not None:
             write_csv(result.regions.rows, staging.place(paths.regions))
         write_text_atomic(page, staging.place(paths.html))
+        for path in ReportPaths.every(target).all():
+            if path not in paths.all():
+                staging.remove(path)
     return paths
 
 

@@ -64,7 +64,7 @@ def compare_files(
         Anything :func:`~MRHarmonizationLib.volumes.files.read_volume` reads. What ``.mrh.json`` files beside them say
         of their making goes into the report.
     out : path-like
-        Folder; made if needed, files of an earlier report are replaced.
+        Folder; made if needed, files of an earlier report are replaced or removed.
     label, maps, window, extra_metrics, regions, progress
         As for :func:`~MRHarmonizationLib.inference.compare.compare`.
     segmentations : sequence of path-like
@@ -77,7 +77,8 @@ def compare_files(
     Raises
     ------
     OutputError
-        The folder cannot be written, or a file to be written is one of the images; known before the work begins.
+        The folder cannot be written, or one of the images lies where a report has a file of its own; known before the
+        work begins.
     Other errors of the library
         As :func:`~MRHarmonizationLib.inference.compare.compare` and ``read_volume``.
 
@@ -97,7 +98,7 @@ def compare_files(
     sources = {name: Path(path) for name, path in given.items() if path is not None}
     folder = make_folder(Path(out))
     check_output_path(ReportPaths.inside(folder).html)
-    _refuse_to_overwrite(sources, ReportPaths.inside(folder, _map_names(maps)))
+    _refuse_to_overwrite(sources, ReportPaths.every(folder))
     progress.report(0.0, "reading the images")
     volumes = {name: read_volume(path) for name, path in sources.items()}
     records, remarks = _records(sources, volumes)
@@ -145,10 +146,6 @@ def _records(sources: Mapping[str, Path], volumes: Mapping[str, Volume]) -> tupl
         if promised and promised != voxel_digest(volumes[name].array):
             remarks.append(f"{name} is not the image its record {sidecar.name} describes: it was changed since")
     return records, remarks
-
-
-def _map_names(maps: Sequence[str]) -> list[str]:
-    return [f"{image}_{feature}" for image in ("before", "after", "reference") for feature in maps]
 
 
 def _refuse_to_overwrite(sources: Mapping[str, Path], paths: ReportPaths) -> None:

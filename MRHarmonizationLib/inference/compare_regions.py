@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import BrainRegion
+from MRHarmonizationLib.core.brain_regions import BrainRegion, relative_error_percent
 from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.compare_spectrum import ROLES
@@ -17,8 +18,6 @@ from MRHarmonizationLib.inference.region_volumes import MM3_PER_ML, in_pairs, la
 from MRHarmonizationLib.inference.segment import DEFAULT_MODEL, SegmentRequest, segment, segmenter
 from MRHarmonizationLib.volumes.volume import Volume
 
-#: A structure smaller than this before (in the reference, where there is one) has no change in percent.
-LEAST_BASE_MM3 = 20.0
 #: Ids of the curves.
 VOLUMES_CURVE, CHANGES_CURVE = "region_volumes", "region_changes"
 #: Ids of all curves of this module.
@@ -159,7 +158,8 @@ def _row(region: BrainRegion, volumes_mm3: Mapping[Role, float]) -> dict[str, An
 
 
 def _percent(value_mm3: float, base_mm3: float) -> float | None:
-    return round(100.0 * (value_mm3 / base_mm3 - 1.0), 2) + 0.0 if base_mm3 >= LEAST_BASE_MM3 else None
+    found = relative_error_percent(value_mm3, base_mm3)
+    return round(found, 2) + 0.0 if math.isfinite(found) else None
 
 
 def short_name(region: BrainRegion) -> str:

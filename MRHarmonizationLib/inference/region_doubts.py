@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import REGIONS
+from MRHarmonizationLib.core.brain_regions import BACKGROUND, REGIONS, classes_of, numbers_of
 from MRHarmonizationLib.inference.region_volumes import MM3_PER_ML, named
 
 PLAUSIBLE_ML = (450.0, 2400.0)
@@ -55,18 +55,31 @@ def region_doubts(labels: np.ndarray, volumes_mm3: Mapping[int, float], voxel_mm
 
 
 def _cuts(labels: np.ndarray, voxel_mm3: float) -> list[str]:
-    """Return a sentence if structures touch ends of the scan."""
+    """Return a sentence if structures touch ends of the scan; specks apart from the brain are no part of it."""
+    classes = _in_one_piece(classes_of(labels))
     area_mm2 = voxel_mm3 ** (2 / 3)
-    known = [region.number for region in REGIONS]
     cut: set[int] = set()
     where = []
     for axis, ends in enumerate(ENDS):
         for plane, end in zip((0, -1), ends, strict=True):
-            numbers, counts = np.unique(np.take(labels, plane, axis=axis), return_counts=True)
-            touching = {int(n) for n, count in zip(numbers, counts, strict=True) if count * area_mm2 >= CUT_AREA_MM2}
-            if touching & set(known):
-                cut |= touching & set(known)
+            numbers, counts = np.unique(numbers_of(np.take(classes, plane, axis=axis)), return_counts=True)
+            found = zip(numbers.tolist(), counts.tolist(), strict=True)
+            touching = {n for n, count in found if n != BACKGROUND and count * area_mm2 >= CUT_AREA_MM2}
+            if touching:
+                cut |= touching
                 where.append(end)
     if not where:
         return []
     return [f"the field of view ends inside the brain ({', '.join(where)} end); too small: {named(sorted(cut))}"]
+
+
+def _in_one_piece(classes: np.ndarray) -> np.ndarray:
+    """Return the classes of the largest connected part, 0 elsewhere."""
+    from scipy.ndimage import label
+
+    parts, count = label(classes > BACKGROUND)
+    if count < 2:
+        return classes
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.where(parts == sizes.argmax(), classes, BACKGROUND)

@@ -195,7 +195,7 @@ class ComparisonView:
         self._fit_soon()
 
     def restore(self) -> None:
-        """Put the user's layout back, whichever panel or scene brought the comparison's; four views if none is known."""
+        """Put the user's layout back, whichever panel or scene brought the comparison's; four views if unknown."""
         manager = _layout_manager()
         self.rock(False)
         if manager is not None and self.is_laid_out:

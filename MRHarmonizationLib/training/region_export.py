@@ -12,15 +12,13 @@ import torch
 
 from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS
 from MRHarmonizationLib.inference.region_input import CHANNELS
+from MRHarmonizationLib.inference.segment import LAYOUT, TASK
 from MRHarmonizationLib.training.checkpoint import load_weights
 from MRHarmonizationLib.training.export import write_onnx
 from MRHarmonizationLib.training.region_loop import build_region_network
 from MRHarmonizationLib.training.region_recipe import RegionRecipe
 from MRHarmonizationLib.training.region_samples import VOXEL_MM
 from MRHarmonizationLib.volumes.files import write_json_atomic
-
-#: Task and input layout of the card.
-TASK, LAYOUT = "segment", "head-labels"
 
 
 def publish_regions(

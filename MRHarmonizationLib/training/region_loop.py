@@ -45,6 +45,8 @@ COMMON, COMMON_SHARE, LEAST_SHARE = 0.06, 0.1, 0.04
 BORDER_SHARE = 0.3
 #: Norm of a gradient beyond which a step is taken again in float32: bfloat16 can fail on the CPU.
 LARGEST_NORM = 1e3
+#: Samples that are drawn before the first step.
+FIRST_SAMPLES = 8
 #: Samples of a validation, of the first size of the recipe; their seed stands apart from that of training.
 VALIDATION_SAMPLES, VALIDATION_SEED = 8, 9
 
@@ -171,7 +173,7 @@ def _validation_samples(recipe: RegionRecipe, data: Path) -> list[RegionSample]:
 def _drawn_before(step: int, recipe: RegionRecipe) -> int:
     """Return how many samples a run has drawn before a step; its buffer holds the last of them."""
     o = recipe.optimisation
-    return min(o.buffer, 8) + math.ceil(step / o.refresh_steps)
+    return min(o.buffer, FIRST_SAMPLES) + math.ceil(step / o.refresh_steps)
 
 
 def _build_state(recipe: RegionRecipe, device: torch.device) -> _State:

@@ -28,6 +28,7 @@ class Staging:
     def __init__(self) -> None:
         self._folders: dict[Path, Path] = {}
         self._moves: dict[Path, Path] = {}
+        self._removed: list[Path] = []
 
     def place(self, target: str | os.PathLike[str]) -> Path:
         """Return the path to write to for a file that shall appear at ``target``.
@@ -51,6 +52,10 @@ class Staging:
         self._moves[final] = self._folders[final.parent] / final.name
         return self._moves[final]
 
+    def remove(self, target: str | os.PathLike[str]) -> None:
+        """Take away a file of an earlier run, if there is one, once all files are in place."""
+        self._removed.append(Path(target).expanduser())
+
     def __enter__(self) -> Staging:
         return self
 
@@ -61,6 +66,9 @@ class Staging:
             if kind is None:
                 for final, staged in self._moves.items():
                     os.replace(staged, final)
+                for left in self._removed:
+                    if left.is_file():
+                        left.unlink()
         except OSError as problem:
             raise OutputError(f"cannot write {problem.filename2 or problem.filename}: {problem.strerror}") from problem
         finally:

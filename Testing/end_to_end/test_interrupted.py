@@ -13,6 +13,8 @@ import pytest
 import tiny_models
 
 from MRHarmonizationLib.samples import LOW_FIELD_SCAN
+from MRHarmonizationLib.volumes.files import read_volume, write_volume
+from MRHarmonizationLib.volumes.volume import Volume
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX systems")
 
@@ -77,7 +79,10 @@ def test_killed_run_leaves_no_output(environment: dict[str, str], tmp_path: Path
     assert not list(out.glob("residual*"))
     # What it was writing is set aside under a name that tells, and the next run is not disturbed by it.
     assert all(path.name.startswith(".mrh-part-") for path in out.iterdir())
-    done = start(environment, tmp_path, *WORDS)
+    scan = read_volume(LOW_FIELD_SCAN)
+    few = (8, *scan.array.shape[1:])
+    write_volume(Volume(scan.array[:8], scan.grid.crop((0, 0, 0), few), "part"), tmp_path / "part.nrrd")
+    done = start(environment, tmp_path, "enhance", "part.nrrd", *WORDS[2:])
     _, stderr = done.communicate(timeout=120)
     assert done.returncode == 0, stderr
     assert {"enhanced.nii.gz", "enhanced.mrh.json", "residual.nrrd"} <= {path.name for path in out.iterdir()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -208,20 +207,6 @@ def test_the_modules_own_tests(host: Any, logic: Any):
     result = host.run_test_case("MRHarmonizationDWI")
     assert result.testsRun == 2
     assert result.wasSuccessful()
-
-
-def test_panel_loads_nothing_heavy(host: Any, tmp_path: Path):
-    """In a process of its own: the panel imports no network runtime and no image library."""
-    script = tmp_path / "check.py"
-    script.write_text(
-        "import sys\n"
-        "heavy = {'torch', 'onnxruntime', 'SimpleITK', 'skimage', 'matplotlib', 'plotly'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "assert widget.ui.methodComboBox.count >= 4\n"
-    )
-    command = [sys.executable, "-m", "slicerhost", str(DWI_MODULE), "--script", str(script), "--strict"]
-    done = subprocess.run(command, cwd=ROOT / "Testing", capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_empty_node_as_output(scene: Any, logic: Any, dwi_node: Any):

@@ -10,6 +10,7 @@ import pytest
 from MRHarmonizationLib.core.brain_regions import (
     BACKGROUND,
     CLASS_NUMBERS,
+    LEAST_REFERENCE_MM3,
     MIRRORED_CLASSES,
     REGION_BY_NUMBER,
     REGIONS,
@@ -17,6 +18,7 @@ from MRHarmonizationLib.core.brain_regions import (
     dice_per_region,
     numbers_of,
     region_volumes_mm3,
+    relative_error_percent,
 )
 from MRHarmonizationLib.core.errors import InputError
 
@@ -113,3 +115,9 @@ def test_dice_is_that_of_the_sets():
     assert dice_per_region(first, first)[53] == 1.0
     with pytest.raises(InputError, match="shapes"):
         dice_per_region(first, second[:4])
+
+
+def test_a_change_is_told_against_the_reference_unless_that_is_tiny():
+    assert relative_error_percent(1.1 * LEAST_REFERENCE_MM3, LEAST_REFERENCE_MM3) == pytest.approx(10.0)
+    assert relative_error_percent(150.0, 600.0) == -75.0
+    assert math.isnan(relative_error_percent(600.0, LEAST_REFERENCE_MM3 - 0.1))

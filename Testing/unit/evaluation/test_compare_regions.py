@@ -156,8 +156,9 @@ def test_the_report_holds_them(weights, scans, tmp_path: Path):
     assert [curve.id for curve in curves][-2:] == list(REGION_CURVES)
     assert curves[-1].drawn == "bars"
     assert curves[-1].x_names[0].endswith(" L")
-    plain = compare_files(files["before"], files["after"], tmp_path / "plain", mask=mask)
+    plain = compare_files(files["before"], files["after"], tmp_path / "report", mask=mask)
     assert plain.paths.regions is None
+    assert not done.paths.regions.exists(), "volumes of another comparison would lie beside this one"
     assert "Brain regions" not in plain.paths.html.read_text("utf-8")
 
 

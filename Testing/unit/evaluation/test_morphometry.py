@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from MRHarmonizationLib.core.brain_regions import REGIONS
+from MRHarmonizationLib.core.brain_regions import LEAST_REFERENCE_MM3, REGIONS
 from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.evaluation.morphometry import (
-    LEAST_REFERENCE_MM3,
     icc_2_1,
     mean_absolute_error,
     region_agreement,

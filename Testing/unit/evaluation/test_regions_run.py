@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from support.lohires import write_heads, write_networks, write_protocol
+from typer.testing import CliRunner
 
-from MRHarmonizationLib.cli import main
+from MRHarmonizationLib.cli import app
 from MRHarmonizationLib.core.brain_regions import REGIONS
 from MRHarmonizationLib.core.errors import ModelNotFoundError, ParameterError
+from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.evaluation.protocol import read_protocol, run_protocol
 from MRHarmonizationLib.evaluation.regions_protocol import RegionsProtocol
 from MRHarmonizationLib.evaluation.regions_run import region_image, set_summary
@@ -42,42 +45,52 @@ def installed(folder, own_home, monkeypatch):
     monkeypatch.setenv("MRHARMONIZATION_WEIGHTS", str(folder / "weights"))
 
 
-def test_rows_tables_and_verdicts(folder, installed, tmp_path, capsys):
-    words = ["evaluate", str(folder / "small.json"), "--data", str(folder / "data"), "--out", str(tmp_path)]
-    with pytest.raises(SystemExit) as end:
-        main([*words, "--jobs", "1"])
-    assert end.value.code == 0
-    assert "mean Dice" in capsys.readouterr().out
-    with (tmp_path / "cases.csv").open(encoding="utf-8", newline="") as stream:
+@pytest.fixture(scope="module")
+def done(folder):
+    """One whole run by the command line: (its folder, what it printed)."""
+    words = ["evaluate", str(folder / "small.json"), "--data", str(folder / "data"), "--out", str(folder / "out")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MRHARMONIZATION_WEIGHTS", str(folder / "weights"))
+        found = CliRunner().invoke(app, [*words, "--jobs", "1"])
+    assert found.exit_code == 0, found.output
+    return folder / "out", found.output
+
+
+def test_rows_tables_and_verdicts(done):
+    out, printed = done
+    assert "mean Dice" in printed
+    with (out / "cases.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 2 * 2 + 2
     assert all(0 < float(row["mean_dice"]) < 1 for row in rows)
     assert float(rows[0]["dice_2"]) > 0.3, "bright white matter is found where the map has it"
-    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
     fine, coarse = summary["sets"]
     assert (fine["subjects"], fine["images"], coarse["images"]) == (2, 4, 2)
     assert (fine["met"], coarse["met"]) == (False, False)
     assert [row["number"] for row in fine["regions"]] == [region.number for region in REGIONS]
-    page = (tmp_path / "report.html").read_text("utf-8")
+    page = (out / "report.html").read_text("utf-8")
     assert "Left hippocampus" in page
     assert page.count("data:image/png") == 1
 
 
-def test_finished_rows_are_kept_and_replayable(folder, installed, tmp_path):
+def test_finished_rows_are_kept_and_replayable(done, folder, installed, tmp_path):
+    shutil.copytree(done[0], tmp_path / "again")
+    first = (tmp_path / "again" / "cases.csv").read_text("utf-8").splitlines()
     messages = []
-    progress = _progress(messages)
-    run_protocol(folder / "small.json", folder / "data", tmp_path / "a", jobs=1, progress=progress)
-    first = (tmp_path / "a" / "cases.csv").read_text("utf-8").splitlines()
-    messages.clear()
-    run_protocol(folder / "small.json", folder / "data", tmp_path / "a", jobs=1, progress=progress)
+    progress = Progress(lambda _, message: messages.append(message))
+    run_protocol(folder / "small.json", folder / "data", tmp_path / "again", jobs=1, progress=progress)
     assert not any(" of " in message for message in messages)
-    assert (tmp_path / "a" / "cases.csv").read_text("utf-8").splitlines() == first
+    assert (tmp_path / "again" / "cases.csv").read_text("utf-8").splitlines() == first
+    (tmp_path / "again" / "cases.csv").write_text("\n".join(first[:-1]) + "\n", "utf-8")
+    run_protocol(folder / "small.json", folder / "data", tmp_path / "again", jobs=1, progress=progress)
+    assert [message for message in messages if " of " in message] == [f"{first[-1].split(',')[0]} (1 of 1)"]
+    again = (tmp_path / "again" / "cases.csv").read_text("utf-8").splitlines()
+    assert [_without_seconds(line) for line in again] == [_without_seconds(line) for line in first]
 
 
-def _progress(messages):
-    from MRHarmonizationLib.core.progress import Progress
-
-    return Progress(lambda _, message: messages.append(message))
+def _without_seconds(line):
+    return line.split(",")[:-2] + line.split(",")[-1:]
 
 
 def test_the_picture_is_made_from_the_map(folder):

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -138,7 +139,19 @@ def test_all_files_appear_with_one_content(result, tmp_path):
     np.testing.assert_array_equal(read.array, result.maps["after_contrast"].array)
 
 
+def test_what_an_earlier_report_had_and_this_one_lacks_is_removed(result, tmp_path):
+    (tmp_path / "maps").mkdir()
+    earlier = [tmp_path / name for name in ("regions.csv", "maps/after_contrast.nrrd", "maps/reference_energy.nrrd")]
+    own = [tmp_path / "notes.csv", tmp_path / "maps" / "own.nrrd"]
+    for path in (*earlier, *own):
+        path.write_text("x")
+    write_report(replace(result, maps={}, curves=()), tmp_path)
+    assert not any(path.exists() for path in earlier)
+    assert all(path.exists() for path in own)
+
+
 def test_what_cannot_be_written_leaves_nothing(result, tmp_path, monkeypatch):
+    result = replace(result, curves=())  # drawing them takes most of the time
     (tmp_path / "taken").write_text("x")
     with pytest.raises(OutputError, match="cannot be made"):
         write_report(result, tmp_path / "taken")
@@ -147,6 +160,7 @@ def test_what_cannot_be_written_leaves_nothing(result, tmp_path, monkeypatch):
         write_report(result, tmp_path / "report")
     (tmp_path / "report" / "compare.json").rmdir()
     write_report(result, tmp_path / "report", "first")
+    (tmp_path / "report" / "regions.csv").write_text("of an earlier run")
     former = {path: path.read_bytes() for path in (tmp_path / "report").rglob("*") if path.is_file()}
 
     def full(volume, path):

@@ -135,3 +135,6 @@ def test_a_field_of_view_that_cuts_is_told_with_its_end(part: tuple, end: str):
     touched = brain()
     touched[0, 70:73, 60:63] = 16
     assert doubts(touched) == (), "a few voxels are no cut"
+    speckled = brain()
+    speckled[60:80, 60:80, 0] = 3
+    assert doubts(speckled) == (), "nor is what lies apart from the brain"

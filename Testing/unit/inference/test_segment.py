@@ -33,6 +33,7 @@ from MRHarmonizationLib.inference.segment import SegmentRequest, on_grid, segmen
 from MRHarmonizationLib.volumes.grid import Grid, same_grid
 from MRHarmonizationLib.volumes.orientation import AxisOrder
 from MRHarmonizationLib.volumes.volume import Volume
+from MRHarmonizationLib.weights.card import IntensityRule
 from MRHarmonizationLib.weights.store import get_model
 
 #: Classes the tests' network answers with, from dark to bright, and their FreeSurfer numbers.
@@ -186,6 +187,19 @@ def test_looks_are_told_ever_better_where_the_brain_is(contract, small_tiles):
     assert network.batches[-1][0].shape == (48, 48, 48)
 
 
+def test_a_brain_that_comes_near_the_edge_of_its_tile_is_looked_at_whole(contract, small_tiles):
+    """The tile's 48 voxels hold a brain of 40 with the margin of 4 voxels on each side, or one cut by the head's end.
+
+    Where the middle is known from the start, a second look proves it and there is no third.
+    """
+    for first, size, looks, looked in ((20, 40, 2, 48), (20, 41, 3, 80), (0, 40, 2, 48)):
+        image = np.zeros((80, 80, 80), np.float32)
+        image[first : first + size, 20:50, 20:50] = 1.0
+        network = Brain(image)
+        likely_structures(image, (first + (size - 1) / 2, 34.5, 34.5), contract, network, Progress())
+        assert (len(network.batches), network.batches[-1][0].shape[0]) == (looks, looked)
+
+
 def test_a_brain_too_large_for_a_tile_is_looked_at_whole(contract, small_tiles):
     image = np.zeros((64, 80, 61), np.float32)
     image[5:55, 25:60, 15:50] = 1.0
@@ -220,11 +234,16 @@ class Answers:
         return np.broadcast_to(np.float32(self.answer), (1, CLASS_NUMBERS.size, *batch.shape[2:]))
 
 
+#: Sums to 1, but is no probability.
+NEGATIVE = np.array([2.0, -1.0, *[0.0] * (CLASS_NUMBERS.size - 2)]).reshape(1, -1, 1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "word"),
     [
         (0.5, WeightsError, "sum to 16.5"),
         (np.nan, WeightsError, "sum to nan"),
+        (NEGATIVE, WeightsError, "expected 1"),
         (BackendOutOfMemory("cannot allocate"), ResourceError, "40 x 32 x 24 voxels"),
     ],
 )
@@ -256,9 +275,11 @@ def test_the_brains_middle_is_guessed_from_the_head():
     mask = np.zeros((230, 220, 200), bool)
     z, y, x = np.indices(mask.shape)
     mask |= ((z - 140) / 80) ** 2 + ((y - 100) / 95) ** 2 + ((x - 98) / 75) ** 2 < 1  # skull
-    mask |= (z < 100) & (z > 5) & (abs(x - 98) < 50) & (abs(y - 110) < 60)  # neck and jaw
-    mask |= (abs(z - 105) < 8) & (abs(x - 98) < 8) & (y >= 190) & (y < 215)  # nose
+    mask |= (z < 100) & (z > 5) & (abs(x - 70) < 60) & (abs(y - 110) < 60)  # neck and jaw, turned aside
+    mask |= (abs(z - 98) < 16) & (abs(x - 98) < 20) & (y >= 190) & (y < 218)  # nose
     assert guess_middle(mask) == pytest.approx((220 - 78, 100, 98), abs=3)
+    coarse = guess_middle(mask[::2, ::2, ::2], 2.0)
+    assert [2 * place for place in coarse] == pytest.approx((220 - 78, 100, 98), abs=4)
     brain = ((z - 140) / 65) ** 2 + ((y - 100) / 85) ** 2 + ((x - 98) / 65) ** 2 < 1
     assert guess_middle(brain) == pytest.approx((140, 100, 98), abs=2)
 
@@ -280,6 +301,9 @@ def test_the_box_grows_on_both_sides_of_the_head():
     box = find_head(array, 64)
     assert box.shape == (64, 64, 64)
     assert all(abs((first + 32) - 50) <= 1 for first in box.start)
+    assert [first + middle for first, middle in zip(box.start, box.middle, strict=True)] == pytest.approx([49.5] * 3)
+    loose = find_head(array, 1)
+    assert (loose.start, loose.shape) == ((32, 32, 32), (36, 36, 36)), "8 mm of air on each side"
 
 
 def test_intensities_are_those_the_network_was_taught_with():
@@ -291,6 +315,10 @@ def test_intensities_are_those_the_network_was_taught_with():
     assert (values.min(), values.max()) == (0.0, 2.0)
     low, high = np.percentile(array, (0.5, 99.5))
     np.testing.assert_allclose(values[20], np.clip((array[20] - low) / (high - low), 0, 2), atol=1e-5)
+    array[:, :, :20] = 0.0
+    brighter = normalise_head(array, IntensityRule(lower=1.0, upper=60.0, foreground=True))
+    high = np.percentile(array[:, :, 20:], 60)
+    np.testing.assert_allclose(brighter[20, :, 20:], np.clip(array[20, :, 20:] / high, 0, 2), rtol=0.01)
 
 
 def test_air_around_a_head_does_not_matter(weights: Path):
