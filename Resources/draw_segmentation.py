@@ -1,6 +1,6 @@
 """Draw Resources/segment_result.png: structures of the brain found in three real scans of different contrast.
 
-python Resources/make_segment_picture.py --data ../shared/data
+PYTHONPATH=. python Resources/draw_segmentation.py --data ../shared/data
 """
 
 from __future__ import annotations
