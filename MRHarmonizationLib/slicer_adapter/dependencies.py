@@ -31,7 +31,7 @@ class Requirement:
 #: What every operation needs. Versions as in pyproject.toml; a test compares them.
 ALWAYS = (
     Requirement("numpy", "numpy>=1.26"),
-    Requirement("scipy", "scipy>=1.11"),
+    Requirement("scipy", "scipy>=1.12"),
     Requirement("SimpleITK", "SimpleITK>=2.3"),
     Requirement("skimage", "scikit-image>=0.22"),
     Requirement("pydicom", "pydicom>=3.0"),

@@ -230,13 +230,18 @@ def test_tables_hold_reductions_against_raw_and_the_best_classical_method(small)
 
 def test_learned_methods_are_told_their_models(small):
     from MRHarmonizationLib.inference.standardiser import NETWORK, TASK
+    from MRHarmonizationLib.inference.structure_harmonizer import METHOD
     from MRHarmonizationLib.weights.store import list_models
+
+    own = [(METHOD, {})]  # brings its network along
 
     def learned(models):
         return [(e.name, dict(e.parameters)) for e in contestants(small, models) if e.kind == "learned"]
 
-    assert learned(None) == ([(NETWORK, {})] if list_models(TASK) else []), "left out where there is no model at all"
-    assert learned(("one", "two")) == [(f"{NETWORK}:one", {"model": "one"}), (f"{NETWORK}:two", {"model": "two"})]
+    network = [(NETWORK, {})] if list_models(TASK) else []
+    assert learned(None) == network + own, "left out where there is no model at all"
+    two = [(f"{NETWORK}:one", {"model": "one"}), (f"{NETWORK}:two", {"model": "two"})]
+    assert learned(("one", "two")) == two + own
     assert learned(()) == []
 
 

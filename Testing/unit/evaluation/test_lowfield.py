@@ -133,6 +133,6 @@ def test_missing_models_and_scans_are_named_before_any_work(protocol, data, tmp_
 def test_unknown_kind_is_refused(tmp_path):
     path = tmp_path / "other.json"
     path.write_text('{"kind": "highfield"}', "utf-8")
-    kinds = "batch-effect, contrast, dwi, lohires, lowfield, regions, restore"
+    kinds = "batch-effect, contrast, degraders, dwi, lohires, lowfield, regions, restore, subtle"
     with pytest.raises(ParameterError, match=f"'highfield'; choose one of: {kinds}"):
         run_protocol(path, tmp_path, tmp_path / "out")
