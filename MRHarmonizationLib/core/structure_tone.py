@@ -46,6 +46,11 @@ OUTLIERS = 0.05
 LEAST_DEVIATION, LEAST_CONTRAST = 0.02, 0.02
 #: Steepest line, up or down, in units of the scale of the reference over that of the image.
 STEEPEST = 4.0
+#: Least steep line, as a part of the brightness that few voxels of the reference exceed over that of the image: what is
+#: no structure keeps this part of its contrast.
+LEAST_STEEP = 0.9
+#: Tissues with this share of the brain are large; their order counts where they differ by this part of the brightest.
+LARGE_SHARE, LEAST_ORDER = 0.1, 0.1
 #: Voxels that are background with more than this probability are not looked at.
 SURELY_BACKGROUND = 0.98
 #: Bins of the brightness of what is no brain.
@@ -283,14 +288,19 @@ def interpolated(array: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
     return np.asarray(found, np.float32)
 
 
-def slopes(found: StructureBrightness, targets: np.ndarray) -> np.ndarray:
+def slopes(found: StructureBrightness, targets: np.ndarray, top: tuple[float, float]) -> np.ndarray:
     """Return the slope of the line from brightness here to brightness there, near each cell.
+
+    Rises everywhere, or falls everywhere (negatives), as the tissues of the whole image do, and is nowhere so flat that
+    lesions would fade.
 
     Parameters
     ----------
     found : StructureBrightness
     targets : ndarray, shape (T,)
         Brightness that tissues are to have; those the image has none of are not looked at.
+    top : tuple of two floats
+        Brightness that few voxels exceed, here and in the reference.
 
     Returns
     -------
@@ -303,8 +313,42 @@ def slopes(found: StructureBrightness, targets: np.ndarray) -> np.ndarray:
     shared = (weights * (fields - here) * (wanted - there)).sum(axis=0)
     own = (weights * (fields - here) ** 2).sum(axis=0)
     steepest = STEEPEST * float(np.max(np.abs(targets[known]))) / max(abs(found.brightest), 1e-12)
+    least = min(LEAST_STEEP * top[1] / max(top[0], 1e-12), steepest)
     floor = (LEAST_CONTRAST * found.brightest) ** 2
-    return np.asarray(np.clip(shared / (own + max(floor, 1e-12)), -steepest, steepest), np.float32)
+    direction = _direction(found.levels[known], targets[known], weights.sum(axis=(1, 2, 3), dtype=np.float64))
+    steep = direction * shared / (own + max(floor, 1e-12))
+    return np.asarray(direction * np.clip(steep, least, steepest), np.float32)
+
+
+def _direction(levels: np.ndarray, targets: np.ndarray, masses: np.ndarray) -> float:
+    """Return 1 where the brightness that tissues are to have rises with the one they have, -1 where it falls."""
+    here, there = (values - np.average(values, weights=masses) for values in (levels, targets))
+    return 1.0 if float(masses @ (here * there)) >= 0.0 else -1.0
+
+
+def reversed_pairs(found: StructureBrightness, targets: np.ndarray) -> list[tuple[int, int]]:
+    """Return pairs of large tissues, places in :data:`TISSUE_CLASSES`, whose order of brightness the change reverses.
+
+    A negative reverses all of them alike, which is none. What lies between the two in brightness cannot keep its place
+    among them.
+
+    Parameters
+    ----------
+    found : StructureBrightness
+    targets : ndarray, shape (T,)
+    """
+    known = np.flatnonzero(~np.isnan(found.levels))
+    masses = found.presence[known].sum(axis=(1, 2, 3), dtype=np.float64)
+    direction = _direction(found.levels[known], targets[known], masses)
+    large = known[masses >= LARGE_SHARE * masses.sum()]
+    least = LEAST_ORDER * np.array([abs(found.brightest), float(np.max(np.abs(targets[known])))])
+    pairs = []
+    for place, one in enumerate(large):
+        for other in large[place + 1 :]:
+            here, there = found.levels[one] - found.levels[other], targets[one] - targets[other]
+            if direction * here * there < 0 and abs(here) > least[0] and abs(there) > least[1]:
+                pairs.append((int(one), int(other)))
+    return pairs
 
 
 def outer_curve(

@@ -168,13 +168,14 @@ def harmonize(
     progress.report(0.3, "Harmonising")
     baseline = volume.with_array(volume.array.astype(np.float32))
     # the method judges the scan even where nothing is to be changed, so that errors do not depend on the strength
-    proposed = fitted.apply(volume, inside).array
+    made, doubts_of_method = fitted.apply_with_doubts(volume, inside)
+    proposed = made.array
     if request.strength < 1.0:
         array = apply_strength(baseline.array, proposed - baseline.array, request.strength)
     else:  # without the rounding of x + (f(x) - x)
         array = proposed
     progress.report(0.7, "Completing the result")
-    warnings = (*doubts, *domain_warnings(distance, profile, group))
+    warnings = (*doubts, *domain_warnings(distance, profile, group), *doubts_of_method)
     provenance = _provenance(volume, array, request, group, fitted.digest(), warnings)
     name = f"{volume.name}_{request.method}" if volume.name else request.method
     output = Volume(array, volume.grid, name, {**volume.metadata, **provenance.to_attributes()})

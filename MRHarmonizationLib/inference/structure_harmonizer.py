@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS
+from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS, REGION_BY_NUMBER
 from MRHarmonizationLib.core.errors import InputError, ParameterError, WeightsError
 from MRHarmonizationLib.core.local_tone import FEATURE_MM
 from MRHarmonizationLib.core.masks import foreground_mask
@@ -28,6 +28,7 @@ from MRHarmonizationLib.core.structure_tone import (
     measure_structures,
     merge_sides,
     outer_curve,
+    reversed_pairs,
     slopes,
     toned,
 )
@@ -130,6 +131,10 @@ class StructureHarmonizer(FittedHarmonizer):
 
     def map_array(self, volume: Volume, mask: np.ndarray | None) -> np.ndarray:
         """Return the new values; the mask only tells where air and the brightest tissue are measured."""
+        return self.map_with_doubts(volume, mask)[0]
+
+    def map_with_doubts(self, volume: Volume, mask: np.ndarray | None) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return the new values, and whether large tissues have another order of brightness than in the reference."""
         card = segmenter(self.model)
         if card.weights.sha256 != self.weights_sha256:
             raise WeightsError(
@@ -142,7 +147,12 @@ class StructureHarmonizer(FittedHarmonizer):
         grid = order.apply_grid(volume.grid)
         scanned = scan_structures(volume, mask, self.model)
         targets = self._targets(scanned.brightness)
-        return np.ascontiguousarray(order.undo(_toned(array, grid, scanned, targets, self.top)))
+        doubts = tuple(
+            f"{_name(one)} and {_name(other).lower()} have another order of brightness than in the reference: "
+            "lesions between them in brightness may lose contrast; look at the original too"
+            for one, other in reversed_pairs(scanned.brightness, targets)
+        )
+        return np.ascontiguousarray(order.undo(_toned(array, grid, scanned, targets, self.top))), doubts
 
     def _targets(self, found: StructureBrightness) -> np.ndarray:
         """Return what each tissue is to have, float64 (T,); a line through the others for those without reference."""
@@ -156,6 +166,11 @@ class StructureHarmonizer(FittedHarmonizer):
             )
         slope, offset = np.polyfit(found.levels[both], targets[both], 1)
         return np.where(np.isnan(targets), slope * found.levels + offset, targets)
+
+
+def _name(tissue: int) -> str:
+    """Return what a tissue is called, without its side."""
+    return REGION_BY_NUMBER[TISSUE_NUMBERS[tissue]].name.removeprefix("Left ").capitalize()
 
 
 def structure_levels(volume: Volume, model: str = DEFAULT_MODEL) -> dict[str, float]:
@@ -247,8 +262,9 @@ def _check_brain(head: np.ndarray, background: np.ndarray, name: str) -> None:
 def _toned(array: np.ndarray, grid: Grid, scanned: ScannedStructures, targets: np.ndarray, top: float) -> np.ndarray:
     """Return the new values of a scan in canonical order, float32, slab by slab."""
     found = scanned.brightness
-    slope = slopes(found, targets)
-    curve = outer_curve(found, targets, 0.0, (scanned.top - scanned.air, top))
+    tops = (scanned.top - scanned.air, top)
+    slope = slopes(found, targets, tops)
+    curve = outer_curve(found, targets, 0.0, tops)
     result = np.empty(array.shape, np.float32)
     thick = max(1, SLAB_VOXELS // max(array.shape[1] * array.shape[2], 1))
     places = [

@@ -39,6 +39,10 @@ class FittedHarmonizer(ABC):
     def map_array(self, volume: Volume, mask: np.ndarray | None) -> np.ndarray:
         """Return the new values, shape (K, J, I), any real type; the volume is not changed."""
 
+    def map_with_doubts(self, volume: Volume, mask: np.ndarray | None) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Return the new values, and a sentence for each reason to doubt them; for methods that can tell."""
+        return self.map_array(volume, mask), ()
+
     def apply(self, volume: Volume, mask: np.ndarray | None = None) -> Volume:
         """Harmonise a scan.
 
@@ -62,14 +66,19 @@ class FittedHarmonizer(ABC):
         GridMismatchError
             The mask has another shape.
         """
-        mapped = np.asarray(self.map_array(volume, mask), np.float32)
+        return self.apply_with_doubts(volume, mask)[0]
+
+    def apply_with_doubts(self, volume: Volume, mask: np.ndarray | None = None) -> tuple[Volume, tuple[str, ...]]:
+        """Harmonise a scan as :meth:`apply` does, and return also a sentence for each reason to doubt the result."""
+        values, doubts = self.map_with_doubts(volume, mask)
+        mapped = np.asarray(values, np.float32)
         if not np.all(np.isfinite(mapped)):
             bad = int(np.count_nonzero(~np.isfinite(mapped)))
             raise InputError(
                 f"harmonising '{volume.name}' with {self.method} gave {bad} values that are not finite",
                 "check the image's intensity range",
             )
-        return volume.with_array(mapped)
+        return volume.with_array(mapped), doubts
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values that say what they are; :func:`restore` reads them back."""

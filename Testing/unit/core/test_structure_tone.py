@@ -10,6 +10,8 @@ from MRHarmonizationLib.core.brain_regions import CLASS_NUMBERS, classes_of
 from MRHarmonizationLib.core.region_mixture import TISSUES
 from MRHarmonizationLib.core.structure_tone import (
     CELL,
+    LEAST_STEEP,
+    STEEPEST,
     SURELY_BACKGROUND,
     TISSUE_CLASSES,
     StructureBrightness,
@@ -17,6 +19,7 @@ from MRHarmonizationLib.core.structure_tone import (
     measure_structures,
     merge_sides,
     outer_curve,
+    reversed_pairs,
     slopes,
     toned,
 )
@@ -80,16 +83,17 @@ def harmonised(image: np.ndarray, chances: np.ndarray, targets: np.ndarray = TAR
     def read(fields: np.ndarray) -> np.ndarray:
         return np.stack([interpolated(field, cells).ravel()[places] for field in fields])
 
+    tops = (float(image.max()), 900.0)
     result = np.zeros(image.size)
     result[places] = toned(
         image.ravel()[places],
         chances.reshape(len(chances), -1)[:, places],
         read(found.fields),
-        read(slopes(found, targets)[None])[0],
+        read(slopes(found, targets, tops)[None])[0],
         read(found.shading[None])[0],
         found,
         targets,
-        outer_curve(found, targets, 0.0, (float(image.max()), 900.0)),
+        outer_curve(found, targets, 0.0, tops),
     )
     return result.reshape(image.shape)
 
@@ -149,6 +153,38 @@ def test_a_lesion_keeps_its_contrast(labels: np.ndarray, chances: np.ndarray):
     raw = image[lesion].mean() - image[ring].mean()
     result = harmonised(image * 3.0, chances)
     assert result[lesion].mean() - result[ring].mean() > 0.8 * raw
+
+
+def test_a_lesion_keeps_its_contrast_where_tissues_change_their_order(labels: np.ndarray, chances: np.ndarray):
+    """White matter is brightest in the scan, cortex in the reference: the line is nearly flat."""
+    z, y, x = np.indices(SHAPE)
+    lesion = (z - 18) ** 2 + (y - 31) ** 2 + (x - 20) ** 2 < 5
+    ring = ndimage.binary_dilation(lesion, iterations=3) & ~ndimage.binary_dilation(lesion) & (labels == WHITE)
+    image = painted(labels, {WHITE: 700.0, CORTEX: 520.0, VENTRICLE: 300.0, FLUID: 300.0})
+    image[lesion] += 150.0
+    targets = TARGETS.copy()
+    for number, value in ((WHITE, 600.0), (CORTEX, 800.0), (VENTRICLE, 350.0), (FLUID, 350.0)):
+        targets[TISSUE_CLASSES.index(int(classes_of(np.array(number))))] = value
+    result = harmonised(image, chances, targets)
+    raw = (image[lesion].mean() - image[ring].mean()) / image.max()
+    assert (result[lesion].mean() - result[ring].mean()) / 900.0 > 0.75 * raw
+
+
+@pytest.mark.parametrize("factor", [1.0, 40.0])
+@pytest.mark.parametrize("change", ["negative", "one tissue", "folded"])
+def test_slopes_have_one_sign_and_are_nowhere_flat(change: str, factor: float, labels: np.ndarray, chances: np.ndarray):
+    found = measure_structures(painted(labels, CHANGES[change]) * factor, chances)
+    slope = slopes(found, TARGETS, (1000.0 * factor, 900.0)) * (-1.0 if change == "negative" else 1.0)
+    assert slope.min() >= LEAST_STEEP * 0.9 / factor - 1e-6
+    assert slope.max() <= STEEPEST * np.max(TARGETS) / found.brightest + 1e-6
+
+
+def test_reversed_order_is_found_and_a_negative_is_none(labels: np.ndarray, chances: np.ndarray):
+    pair = tuple(TISSUE_CLASSES.index(int(classes_of(np.array(number)))) for number in (WHITE, CORTEX))
+    for change, expected in {"units": [], "rising curve": [], "negative": [], "folded": [pair]}.items():
+        assert reversed_pairs(measure_structures(painted(labels, CHANGES[change]), chances), TARGETS) == expected, (
+            change
+        )
 
 
 def test_a_lesion_beside_the_ventricle_is_not_taken_for_fluid(labels: np.ndarray, chances: np.ndarray):

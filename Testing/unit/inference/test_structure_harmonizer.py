@@ -111,6 +111,19 @@ def test_another_contrast_and_shading_hardly_matter(
     assert np.median(found[white]) > np.median(found[grey]) + 60.0
 
 
+def test_another_order_of_tissues_is_said(group: ReferenceGroup, head: Volume, result: HarmonizeResult):
+    """Grey matter brighter than white in the reference, darker in the scan."""
+    assert not [text for text in result.warnings if "order of brightness" in text]
+    levels = dict(group.structures)
+    levels["2"], levels["3"] = levels["3"], levels["2"]
+    other = replace(group, structures=levels)
+    found = harmonize(head, HarmonizeRequest(METHOD, measure=False), group=other)
+    said = [text for text in found.warnings if "order of brightness" in text]
+    assert said
+    assert said == [text for text in found.provenance.warnings if "order of brightness" in text]
+    assert not any("Left" in text for text in said)
+
+
 def test_storage_does_not_matter(fitted: StructureHarmonizer, head: Volume, harmonised: Volume):
     """The same voxels stored in another order, one axis backwards."""
     axes = (2, 0, 1)  # old array axis of each new one
