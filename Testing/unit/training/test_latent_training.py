@@ -112,7 +112,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(data, codec, tmp_path, s
 
 
 def test_a_denoiser_trains_its_autoencoder_first_and_once(data, tmp_path, monkeypatch):
-    base = tiny_recipe("autoencoder", 4)
+    base = replace(tiny_recipe("autoencoder", 4), digest="sha256:tiny")  # not the installed one's
     monkeypatch.setattr(latent_export, "load_latent_recipe", lambda name: base)
     recipe = tiny_recipe("noise", 4)
     weights, path = train_degrader(recipe, data, tmp_path, "cpu", workers=0, progress=Progress())
