@@ -45,6 +45,10 @@ def degrade(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="diffusion-…: steps of the sampler, 25 by default.")
     ] = None,
+    ringing: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="diffusion-blur: 0 (none) to 1 (a sharp crop of k-space); else drawn."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="ID", help="diffusion-…: a degrader of your own; `models` lists them.")
     ] = None,
@@ -79,12 +83,12 @@ def degrade(
         if kind.startswith(DIFFUSION):
             useless = {"--json": parameters, "--labels": labels, "--donor": donor, "--preview": preview}
             _refuse(kind, useless)
-            request = _request(kind, level, seed, steps, model)
+            request = _request(kind, level, seed, steps, ringing, model)
             values, lines, warnings = _diffusion(source, output, request, series, session.progress)
             for warning in warnings:
                 session.warn(warning)
         else:
-            _refuse(kind, {"--level": level, "--steps": steps, "--model": model})
+            _refuse(kind, {"--level": level, "--steps": steps, "--ringing": ringing, "--model": model})
             companions = {"labels": labels, "donor": donor}
             options = (kind, seed, parameters, series, session.progress, companions)
             values, lines = _simulation(source, output, preview, options)
@@ -97,7 +101,9 @@ def _refuse(kind: str, options: dict[str, Any]) -> None:
         raise ParameterError(f"kind '{kind}' has no use for {', '.join(given)}", "leave it out")
 
 
-def _request(kind: str, level: float | None, seed: int | None, steps: int | None, model: str | None) -> Any:
+def _request(
+    kind: str, level: float | None, seed: int | None, steps: int | None, ringing: float | None, model: str | None
+) -> Any:
     from MRHarmonizationLib.inference.latent_degrader import LatentDegradeRequest
     from MRHarmonizationLib.inference.latent_input import KINDS
 
@@ -108,7 +114,7 @@ def _request(kind: str, level: float | None, seed: int | None, steps: int | None
         missing = "no level" if level is None else "no seed"
         raise ParameterError(f"{missing} given", f"kind '{kind}' needs --level from 0 to 1 and --seed")
     chosen: dict[str, Any] = {} if steps is None else {"steps": steps}
-    return LatentDegradeRequest(kind.removeprefix(DIFFUSION), level, seed, model=model or "", **chosen)
+    return LatentDegradeRequest(kind.removeprefix(DIFFUSION), level, seed, model=model or "", ringing=ringing, **chosen)
 
 
 def _diffusion(

@@ -87,6 +87,10 @@ def synthesize(
         tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="diffusion-…: range of the levels drawn.")
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="diffusion-…: steps of the sampler.")] = None,
+    ringing: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="diffusion-blur: range of the ringing drawn, 0 (none) to 1."),
+    ] = None,
     model: Annotated[str, typer.Option(metavar="ID", help="diffusion-…: a degrader of your own.")] = "",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of all draws.")] = 0,
     data: DataOption = None,
@@ -110,7 +114,7 @@ def synthesize(
             scans_of_recipe,
         )
 
-        degrade = degrader_of(kind, levels, steps, model)
+        degrade = degrader_of(kind, levels, steps, model, ringing)
         if high is not None:
             scans = scans_of_folder(high)
         else:

@@ -8,7 +8,7 @@ of the blur) is drawn once for all planes. The model samples only what is added:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from MRHarmonizationLib.inference.domain import own_grid_warnings
 from MRHarmonizationLib.inference.enhance import memory_guard
 from MRHarmonizationLib.inference.latent_codec import LatentCodec
 from MRHarmonizationLib.inference.latent_input import (
+    BLUR,
     FACTOR,
     KINDS,
     TASK,
@@ -74,6 +75,8 @@ class LatentDegradeRequest:
     backend : {'auto', 'onnxruntime', 'torch'}
     threads : int, optional
         CPU threads of the networks.
+    ringing : float, optional
+        Blur: 0 (a Gaussian point spread) to 1 (a sharp crop of k-space); drawn from the seed if omitted.
 
     Raises
     ------
@@ -90,11 +93,16 @@ class LatentDegradeRequest:
     device: str = "auto"
     backend: str = "auto"
     threads: int | None = None
+    ringing: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ParameterError(f"kind of degrader is '{self.kind}'", f"choose one of {', '.join(KINDS)}")
         check_level(self.level)
+        if self.ringing is not None and self.kind != BLUR:
+            raise ParameterError(f"ringing is {self.ringing} for {self.kind}", "leave it out: only blur can ring")
+        if self.ringing is not None and not 0.0 <= self.ringing <= 1.0:
+            raise ParameterError(f"ringing is {self.ringing}, expected 0 to 1", "0 is a Gaussian, 1 a sharp crop")
         if self.seed < 0:
             raise ParameterError(f"seed is {self.seed}", "give 0 or more")
         if not FEWEST_STEPS <= self.steps <= MOST_STEPS:
@@ -273,6 +281,8 @@ def degrade_scan(
     warnings = tuple(own_grid_warnings(volume.grid, card.domain, slice_axis(volume.grid)))
     rng = np.random.default_rng((request.seed, _ACQUISITION_STREAM))
     acquisition = sample_acquisition(rng, request.kind)
+    if request.ringing is not None:
+        acquisition = replace(acquisition, first=request.ringing)
     with memory_guard():
         degrader = LatentDegrader(card, request)
         array = volume.array.astype(np.float32)

@@ -161,7 +161,11 @@ def scans_of_recipe(recipe: Recipe, data: Path, count: int) -> GoodScans:
 
 
 def degrader_of(
-    kind: str, levels: tuple[float, float] | None = None, steps: int | None = None, model: str = ""
+    kind: str,
+    levels: tuple[float, float] | None = None,
+    steps: int | None = None,
+    model: str = "",
+    ringing: tuple[float, float] | None = None,
 ) -> Degrade:
     """Return a function that degrades: a simulation of ``degradations/``, or a learned degrader.
 
@@ -177,6 +181,8 @@ def degrader_of(
         Of its sampler.
     model : str
         Id of its model; the one of its kind if empty.
+    ringing : (low, high), optional
+        Range of the ringing of learned blur, 0 to 1; of every sort if omitted.
 
     Raises
     ------
@@ -184,8 +190,8 @@ def degrader_of(
         Unknown kind, or options that it has no use for.
     """
     if not kind.startswith(LEARNED):
-        if levels is not None or steps is not None or model:
-            raise ParameterError(f"kind '{kind}' has no use for levels, steps or a model", "leave them out")
+        if levels is not None or steps is not None or model or ringing is not None:
+            raise ParameterError(f"kind '{kind}' has no use for levels, steps, ringing or a model", "leave them out")
         degradation = DEGRADATIONS.get(kind)
 
         def simulate(volume: Volume, seed: int) -> Volume:
@@ -198,14 +204,18 @@ def degrader_of(
     what = kind.removeprefix(LEARNED)
     low, high = levels or LEVELS.get(what, (0.0, 1.0))
     options: dict[str, Any] = {"model": model, **({} if steps is None else {"steps": steps})}
-    for level in (low, high):
-        LatentDegradeRequest(what, level, **options)  # refuses what is wrong before the work begins
+    for level, ring in zip((low, high), ringing or (None, None), strict=True):
+        LatentDegradeRequest(what, level, ringing=ring, **options)  # refuses what is wrong before the work begins
     if not 0.0 < low <= high:
         raise ParameterError(f"levels are {low} to {high}", "give two numbers above 0, the lower one first")
+    if ringing is not None and ringing[0] > ringing[1]:
+        raise ParameterError(f"ringing is {ringing[0]} to {ringing[1]}", "give the lower number first")
 
     def degrade(volume: Volume, seed: int) -> Volume:
-        level = float(np.random.default_rng(seed).uniform(low, high))
-        return degrade_scan(volume, LatentDegradeRequest(what, level, seed, **options)).volume
+        rng = np.random.default_rng(seed)
+        level = float(rng.uniform(low, high))
+        ring = None if ringing is None else float(rng.uniform(*ringing))
+        return degrade_scan(volume, LatentDegradeRequest(what, level, seed, ringing=ring, **options)).volume
 
     return degrade
 

@@ -421,7 +421,9 @@ def test_degrade_with_a_network_says_what_it_needs(run: Run, fine_scan: Path, tm
     assert_one_line_error(run(*words, "diffusion-noise", "--level", 1.5, "--seed", 1), 2, "level is 1.5")
     assert_one_line_error(run(*words, "diffusion-fog", "--level", 0.5, "--seed", 1), 2, "diffusion-blur")
     assert_one_line_error(run(*words, "lowfield", "--level", 0.5, "--seed", 1), 2, "--level")
+    assert_one_line_error(run(*words, "lowfield", "--ringing", 0.5, "--seed", 1), 2, "--ringing")
     given = ["--level", 0.5, "--seed", 1]
+    assert_one_line_error(run(*words, "diffusion-noise", *given, "--ringing", 0.5), 2, "only blur")
     assert_one_line_error(run(*words, "diffusion-noise", *given, "--labels", fine_scan), 2, "--labels")
     missing = run(*words, "diffusion-noise", *given, "--model", "absent")
     assert_one_line_error(missing, 4, "mrharmonize train degrader-noise")

@@ -28,7 +28,7 @@ from MRHarmonizationLib.inference.latent_degrader import (
     magnitude_scale,
 )
 from MRHarmonizationLib.inference.latent_degrader_files import degrade_scan_file
-from MRHarmonizationLib.inference.latent_input import KINDS, NOISE, Acquisition, sample_acquisition
+from MRHarmonizationLib.inference.latent_input import BLUR, KINDS, NOISE, Acquisition, sample_acquisition
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.orientation import AxisOrder
@@ -122,6 +122,16 @@ def test_acquisition_and_guidance_are_heeded(models, scan):
     assert not np.allclose(results[0], results[2])
 
 
+def test_ringing_is_drawn_or_given(models, scan):
+    drawn = degrade_scan(scan, request(BLUR))
+    given = degrade_scan(scan, request(BLUR, ringing=drawn.acquisition.first))
+    np.testing.assert_array_equal(given.volume.array, drawn.volume.array)
+    other = degrade_scan(scan, request(BLUR, ringing=1.0 if drawn.acquisition.first < 0.5 else 0.0))
+    assert other.acquisition.second == drawn.acquisition.second
+    assert not np.allclose(other.volume.array, drawn.volume.array)
+    assert other.provenance.parameters["acquisition"]["first"] == other.acquisition.first
+
+
 def test_zero_of_a_magnitude_image_stays_zero():
     array = np.array([[[10.0, 20.0, 110.0]]], np.float32)
     scale = magnitude_scale(array, 100.0)
@@ -154,6 +164,9 @@ def test_files_come_whole_with_their_record(models, scan, tmp_path):
         ({"guidance": 9.0}, "guidance is 9"),
         ({"device": "abacus"}, "abacus"),
         ({"threads": 0}, "threads is 0"),
+        ({"kind": "blur", "ringing": 1.5}, "ringing is 1.5"),
+        ({"kind": "blur", "ringing": float("nan")}, "ringing is nan"),
+        ({"ringing": 0.5}, "only blur can ring"),
     ],
 )
 def test_wrong_values_are_refused(changes, words):

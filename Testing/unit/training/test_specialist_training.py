@@ -157,6 +157,12 @@ def test_wrong_degraders_are_refused():
         degrader_of("noise-blur", levels=(0.1, 0.2))
     with pytest.raises(ParameterError, match="kind"):
         degrader_of("diffusion-rain")
+    with pytest.raises(ParameterError, match="no use"):
+        degrader_of("noise-blur", ringing=(0.1, 0.2))
+    with pytest.raises(ParameterError, match="only blur"):
+        degrader_of("diffusion-noise", ringing=(0.1, 0.2))
+    with pytest.raises(ParameterError, match="lower number first"):
+        degrader_of("diffusion-blur", ringing=(0.5, 0.2))
 
 
 def test_network_finds_one_part_and_knows_its_reach():
