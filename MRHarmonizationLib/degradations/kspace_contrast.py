@@ -30,7 +30,7 @@ from MRHarmonizationLib.degradations.kspace_filter import (
 )
 from MRHarmonizationLib.degradations.tissue_gains import (
     TissueGains,
-    gain_field,
+    apply_tissue_gains,
     sample_sequence_gains,
     sample_tissue_gains,
     tissue_means,
@@ -149,7 +149,8 @@ def sample_kspace_contrast(
     curve = None
     if "tone" in chosen or "fold" in chosen:
         if gains is not None and labels is not None:  # the curve must suit what it will be applied to
-            array = array * gain_field(_checked_labels(labels, array), gains, volume.grid.spacing_mm[::-1].tolist())
+            spacing = volume.grid.spacing_mm[::-1].tolist()
+            array = apply_tissue_gains(array, _checked_labels(labels, array), gains, spacing)
         curve = _sample_curve(rng, volume.with_array(array), "fold" not in chosen, strength)
     bias = sample_bias_field(rng, 0.3 * strength) if "bias" in chosen else None
     kspace = sample_filter(rng, chosen, strength)
@@ -189,7 +190,7 @@ def apply_kspace_contrast(
     spacing_kji: list[float] = volume.grid.spacing_mm[::-1].tolist()
     lowest = min(float(array.min()), 0.0)
     if parameters.tissue_gains is not None:
-        array = array * gain_field(_checked_labels(labels, array), parameters.tissue_gains, spacing_kji)
+        array = apply_tissue_gains(array, _checked_labels(labels, array), parameters.tissue_gains, spacing_kji)
     if parameters.tone_curve is not None and array.max() > array.min():
         array = apply_tone_curve(array, parameters.tone_curve)
     if parameters.bias_field is not None:

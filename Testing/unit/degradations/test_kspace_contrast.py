@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from MRHarmonizationLib.core.errors import GridMismatchError, InputError, ParameterError
 from MRHarmonizationLib.degradations import DEGRADATIONS
@@ -39,8 +40,8 @@ from MRHarmonizationLib.degradations.signal_equations import (
 )
 from MRHarmonizationLib.degradations.tissue_gains import (
     TissueGains,
+    apply_tissue_gains,
     contrast_family,
-    gain_field,
     sample_sequence_gains,
     sample_tissue_gains,
 )
@@ -361,14 +362,47 @@ def test_left_and_right_share_their_gain_and_air_has_none():
     assert table[17] != table[3]
 
 
-def test_gain_field_reaches_its_value_inside_and_blends_at_borders():
-    labels = np.zeros((20, 20, 20), np.int16)
-    labels[:, 10:] = 3
-    field = gain_field(labels, TissueGains((3,), (2.0,)), (1.0, 1.0, 1.0))
-    assert field[10, 2, 10] == pytest.approx(1)
-    assert field[10, 17, 10] == pytest.approx(2)
-    assert 1.2 < field[10, 10, 10] < 1.9
-    assert np.all(np.diff(field[10, :, 10]) >= -1e-6)
+def two_tissues(share: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    return np.asarray(levels[0] * (1 - share) + levels[1] * share, np.float32)
+
+
+@pytest.mark.parametrize("gains", [(2.0, 1.0), (0.4, 3.5), (1.3, 1.3)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 1.0, 3.0)])
+def test_borders_are_the_same_mixture_of_what_tissues_become(gains: tuple[float, float], spacing: tuple):
+    """White and grey matter with a blurred border: what comes out is painted with the new intensities."""
+    labels = np.full((16, 24, 20), 2, np.int16)
+    labels[:, 12:] = 3
+    labels[4:9, 9:12, 5:13] = 3
+    share = np.asarray(ndimage.gaussian_filter((labels == 3).astype(np.float32), 0.6))
+    image = two_tissues(share, (600.0, 200.0))
+    changed = apply_tissue_gains(image, labels, TissueGains((2, 3), gains), spacing)
+    np.testing.assert_allclose(changed, two_tissues(share, (600.0 * gains[0], 200.0 * gains[1])), rtol=0.02)
+
+
+def test_no_voxel_of_a_border_is_brighter_than_both_tissues():
+    """Thin fluid between grey matter and bone, which became brighter than anything else."""
+    rng = np.random.default_rng(4)
+    labels = np.full((12, 24, 24), 3, np.int16)
+    labels[:, 12:15] = 24
+    labels[:, 15:] = 515
+    levels = {3: 760.0, 24: 200.0, 515: 100.0}
+    gains = TissueGains((3, 24), (0.5, 3.7))
+    sharp = np.vectorize(levels.get)(labels).astype(np.float32)
+    image = ndimage.gaussian_filter(sharp, 1.0) * rng.normal(1, 0.02, labels.shape)
+    changed = apply_tissue_gains(image, labels, gains, (2.0, 2.0, 2.0))
+    assert changed.max() < 1.2 * 200.0 * 3.7  # 1.9 where gains follow the labels
+
+
+def test_inside_a_tissue_and_beside_what_is_alike_gains_follow_the_labels():
+    labels = np.full((9, 9, 9), 2, np.int16)
+    labels[:, 5:] = 3
+    image = np.random.default_rng(0).uniform(95, 105, labels.shape).astype(np.float32)
+    changed = apply_tissue_gains(image, labels, TissueGains((2, 3), (2.0, 1.0)), (1.0, 1.0, 1.0))
+    np.testing.assert_allclose(changed[:, :2] / image[:, :2], 2.0, rtol=1e-5)
+    np.testing.assert_allclose(changed[:, 8:] / image[:, 8:], 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(
+        apply_tissue_gains(np.zeros_like(image), labels, TissueGains((2,), (2.0,)), (1, 1, 1)), 0
+    )
 
 
 def test_filters_without_families_do_nothing():
