@@ -92,6 +92,9 @@ def synthesize(
         typer.Option(metavar="LOW HIGH", help="diffusion-blur: range of the ringing drawn, 0 (none) to 1."),
     ] = None,
     model: Annotated[str, typer.Option(metavar="ID", help="diffusion-…: a degrader of your own.")] = "",
+    coarser: Annotated[
+        float, typer.Option(metavar="FACTOR", help="Store what was degraded with pixels so many times as large.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of all draws.")] = 0,
     data: DataOption = None,
     jsonl: Annotated[
@@ -114,7 +117,7 @@ def synthesize(
             scans_of_recipe,
         )
 
-        degrade = degrader_of(kind, levels, steps, model, ringing)
+        degrade = degrader_of(kind, levels, steps, model, ringing, coarser)
         if high is not None:
             scans = scans_of_folder(high)
         else:

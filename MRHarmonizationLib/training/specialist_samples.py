@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters, measure_coarse, sample_coarse_matrix
-from MRHarmonizationLib.degradations.encoding import apply_along
 from MRHarmonizationLib.degradations.misalignment import misalign, sample_misalignment
 from MRHarmonizationLib.degradations.noise_blur import (
     NoiseBlurParameters,
@@ -30,6 +28,7 @@ from MRHarmonizationLib.training.restore_samples import (
     RestoreSample,
     draw_truth,
     estimated_quality,
+    interpolate_cubic,
     is_thick,
 )
 from MRHarmonizationLib.training.samples import Anatomy, jittered_scale, load_sources
@@ -37,6 +36,8 @@ from MRHarmonizationLib.training.specialist_recipe import COMBINED, DETAIL, NOIS
 
 #: Share of the scans of a denoiser that are blurred too: what is noise does not depend on how sharp the scan is.
 BLURRED_SHARE = 0.3
+#: Deviation, in voxels, of the Gaussian over which the noise of a pair whose scans lie on each other is measured.
+NOISE_SIGMA_VOXELS = 6.0
 #: Fewest voxels that the intensities of a pair are matched on.
 FEWEST_MATCHED = 100
 
@@ -102,7 +103,7 @@ def draw_specialist_sample(rng: np.random.Generator, sources: SpecialistSources,
         specialist.training_set == COMBINED and rng.random() < specialist.synthetic_share
     )
     if synthetic:
-        return draw_pair_sample(rng, sources.synthetic, recipe.block, specialist.part)
+        return draw_pair_sample(rng, sources.synthetic, recipe.block, specialist.part, aligned=True)
     if sources.acquired:
         return draw_pair_sample(rng, sources.acquired, recipe.block, specialist.part)
     return _simulated(rng, sources.anatomies, recipe.block, specialist)
@@ -189,23 +190,11 @@ def coarse_sample(
     parameters : CoarseMatrixParameters
         Slices lie across the first axis.
     """
-    image = measure_coarse(shown, parameters)
-    for axis, size in enumerate(shown.shape):
-        if image.shape[axis] != size:
-            image = np.asarray(apply_along(image, _cubic_matrix(image.shape[axis], size), axis), np.float32)
+    image = interpolate_cubic(measure_coarse(shown, parameters), shown.shape)
     scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
     image, target = scale.normalise(image), scale.normalise(truth)
     noise, resolution = estimated_quality(image)
     return _packed(image, image, target, noise, resolution, (0,), lesions)
-
-
-@lru_cache(maxsize=64)
-def _cubic_matrix(coarse: int, fine: int) -> np.ndarray:
-    """Return the cubic spline interpolation of one axis with the same field of view, (fine, coarse) float32."""
-    from scipy.ndimage import zoom
-
-    # a spline is separable and linear: its response to unit points along one axis is all there is to know
-    return np.asarray(zoom(np.eye(coarse), [fine / coarse, 1.0], order=3, mode="nearest", grid_mode=True), np.float32)
 
 
 def matched(scan: PreparedScan) -> PreparedScan:
@@ -228,7 +217,9 @@ def matched(scan: PreparedScan) -> PreparedScan:
     return replace(scan, high=(scan.high.astype(np.float32) * gain + offset).astype(np.float16))
 
 
-def draw_pair_sample(rng: np.random.Generator, scans: Sequence[PreparedScan], block: int, part: str) -> RestoreSample:
+def draw_pair_sample(
+    rng: np.random.Generator, scans: Sequence[PreparedScan], block: int, part: str, aligned: bool = False
+) -> RestoreSample:
     """Draw a block of a pair; a function of the generator's state.
 
     Parameters
@@ -239,14 +230,22 @@ def draw_pair_sample(rng: np.random.Generator, scans: Sequence[PreparedScan], bl
     block : int
         Edge in voxels; smaller where the pair is, and then filled up with its last voxels.
     part : {'noise', 'detail'}
+    aligned : bool
+        The scans lie on each other: their difference is the noise, and the network is told it in some samples, as it
+        will be by those who know it.
     """
     scan = scans[int(rng.integers(len(scans)))]
     centre = scan.centres[rng.integers(len(scan.centres))]
-    return pair_sample(rng, scan, centre, block, part)
+    return pair_sample(rng, scan, centre, block, part, aligned)
 
 
 def pair_sample(
-    rng: np.random.Generator | None, scan: PreparedScan, centre: np.ndarray, block: int, part: str
+    rng: np.random.Generator | None,
+    scan: PreparedScan,
+    centre: np.ndarray,
+    block: int,
+    part: str,
+    aligned: bool = False,
 ) -> RestoreSample:
     """Return the block of a pair about a voxel; ``rng`` turns it over and jitters its intensities."""
     assert scan.low is not None
@@ -265,9 +264,18 @@ def pair_sample(
         low, high = scale.normalise(low), scale.normalise(high)
     low, high = np.ascontiguousarray(low), np.ascontiguousarray(high)
     noise, resolution = estimated_quality(low, high if part == NOISE else None)
+    if rng is not None and aligned and part == NOISE and rng.random() >= ESTIMATED_SHARE:
+        noise = _measured_noise(low, high) * np.float32(np.exp(rng.normal(0.0, NOISE_JITTER)))
     isotropic = scan.condition.slice_spacing_mm < 1.5 * scan.condition.inplane_spacing_mm
     axes = (0, 1, 2) if part == NOISE and isotropic and sizes[0] == block else (0,)
     return _packed(low, high if part == NOISE else low, high, noise, resolution, axes, np.zeros(low.shape, bool))
+
+
+def _measured_noise(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the deviation of the difference of two scans about every voxel, float32."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.sqrt(gaussian_filter((low - high) ** 2, NOISE_SIGMA_VOXELS)).astype(np.float32)
 
 
 def _packed(

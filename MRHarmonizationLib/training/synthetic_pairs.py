@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ from MRHarmonizationLib.core.errors import InputError, OutputError, ParameterErr
 from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.degradations.base import DEGRADATIONS
+from MRHarmonizationLib.degradations.coarse_matrix import (
+    LARGEST_FACTOR,
+    CoarseMatrix,
+    sample_coarse_matrix,
+)
 from MRHarmonizationLib.training.pair_manifest import (
     FORMAT,
     HIGH,
@@ -166,6 +171,7 @@ def degrader_of(
     steps: int | None = None,
     model: str = "",
     ringing: tuple[float, float] | None = None,
+    coarser: float = 1.0,
 ) -> Degrade:
     """Return a function that degrades: a simulation of ``degradations/``, or a learned degrader.
 
@@ -176,19 +182,28 @@ def degrader_of(
     kind : str
         Name of a degradation, or 'diffusion-noise', 'diffusion-blur'.
     levels : (low, high), optional
-        Range of the level of a learned degrader; :data:`LEVELS` if omitted.
+        Range of the level of a learned degrader, whose logarithm is uniform; :data:`LEVELS` if omitted.
     steps : int, optional
         Of its sampler.
     model : str
         Id of its model; the one of its kind if empty.
     ringing : (low, high), optional
         Range of the ringing of learned blur, 0 to 1; of every sort if omitted.
+    coarser : float
+        How many times larger pixels the degraded planes are stored with, with the receiver's noise of such a scan,
+        before cubic splines bring them back. A degraded image on its old grid still holds traces of detail that no fast
+        scan has, and a network learns to amplify those.
 
     Raises
     ------
     ParameterError
         Unknown kind, or options that it has no use for.
     """
+    if not 1.0 <= coarser <= LARGEST_FACTOR:
+        raise ParameterError(f"pixels {coarser:g} times as large", f"give a factor from 1 to {LARGEST_FACTOR:g}")
+    if coarser > 1.0:
+        fine = degrader_of(kind, levels, steps, model, ringing)
+        return lambda volume, seed: stored_coarser(fine(volume, seed), coarser, seed)
     if not kind.startswith(LEARNED):
         if levels is not None or steps is not None or model or ringing is not None:
             raise ParameterError(f"kind '{kind}' has no use for levels, steps, ringing or a model", "leave them out")
@@ -213,11 +228,34 @@ def degrader_of(
 
     def degrade(volume: Volume, seed: int) -> Volume:
         rng = np.random.default_rng(seed)
-        level = float(rng.uniform(low, high))
+        level = float(np.exp(rng.uniform(np.log(low), np.log(high))))  # weak degradations are as frequent as strong
         ring = None if ringing is None else float(rng.uniform(*ringing))
         return degrade_scan(volume, LatentDegradeRequest(what, level, seed, ringing=ring, **options)).volume
 
     return degrade
+
+
+def stored_coarser(volume: Volume, factor: float, seed: int) -> Volume:
+    """Return a scan as a smaller matrix within its planes holds it, brought back to its grid by cubic splines, float32.
+
+    Parameters
+    ----------
+    volume : Volume
+    factor : float
+        How many times larger pixels become.
+    seed : int
+        Of the receiver's noise and its strength, drawn as for 'coarse-matrix'.
+
+    Raises
+    ------
+    InputError
+        The planes are too small.
+    """
+    axis = 2 - volume.grid.thick_axis
+    drawn = sample_coarse_matrix(np.random.default_rng((seed, 3)), axis)
+    k, j, i = (1.0 if a == axis else factor for a in range(3))
+    coarse = CoarseMatrix.apply(volume, replace(drawn, factors=(k, j, i), taper=0.0))
+    return resample(coarse, volume.grid, "cubic")
 
 
 def make_synthetic_pairs(

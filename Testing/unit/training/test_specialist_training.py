@@ -8,12 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from scipy.fft import dctn
 
 from MRHarmonizationLib.core.errors import InputError, ParameterError, WeightsError
 from MRHarmonizationLib.inference.restore import RestoreRequest, restore
 from MRHarmonizationLib.training.recipe import Optimisation, Recipe, Source, load_recipe
 from MRHarmonizationLib.training.specialist_recipe import Specialist, specialised
-from MRHarmonizationLib.training.specialist_samples import SpecialistSources, draw_specialist_sample, matched
+from MRHarmonizationLib.training.specialist_samples import (
+    SpecialistSources,
+    draw_specialist_sample,
+    matched,
+    pair_sample,
+)
 from MRHarmonizationLib.training.synthetic_pairs import degrader_of, make_synthetic_pairs, scans_of_recipe
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
 from MRHarmonizationLib.volumes.grid import Grid
@@ -90,7 +97,7 @@ def test_sets_are_mixed_in_the_stated_share(data, share, monkeypatch):
     from MRHarmonizationLib.training import specialist_samples
 
     drawn = []
-    monkeypatch.setattr(specialist_samples, "draw_pair_sample", lambda *args: drawn.append("synthetic"))
+    monkeypatch.setattr(specialist_samples, "draw_pair_sample", lambda *args, **options: drawn.append("synthetic"))
     monkeypatch.setattr(specialist_samples, "_simulated", lambda *args: drawn.append("acquired"))
     sources = SpecialistSources((), (), ())
     for number in range(400):
@@ -150,6 +157,43 @@ def test_synthetic_pairs_lie_on_each_other_and_go_on(data, tmp_path):
 
     make_synthetic_pairs(scans, refuse, "noise-blur", data / "synthetic", seed=5)
     assert before == {path: path.stat().st_mtime_ns for path in (data / "synthetic").rglob("*.nii.gz")}
+
+
+def test_noise_of_aligned_pairs_is_told_as_it_is(data):
+    """Some samples tell the noise that the pair shows, whatever the estimate says of it."""
+    scan = SpecialistSources.load(specialised(tiny_recipe(), "synthetic", data / "synthetic"), data).synthetic[0]
+    rng = np.random.default_rng(2)
+    smooth = ndimage.gaussian_filter(rng.standard_normal(scan.high.shape), (0, 2, 2))  # looks like no noise
+    smooth = np.float32(0.06) * (smooth / smooth.std()).astype(np.float32)
+    scan = replace(scan, low=(scan.high.astype(np.float32) + smooth).astype(np.float16))
+    told = {aligned: [] for aligned in (True, False)}
+    for aligned, values in told.items():
+        for seed in range(24):
+            drawn = np.random.default_rng(seed)
+            sample = pair_sample(drawn, scan, np.array(scan.low.shape) // 2, 40, "noise", aligned)
+            true = float((sample.image.astype(np.float32) - sample.sharp.astype(np.float32)).std())
+            values.append(float(sample.noise.astype(np.float32).mean()) / true)
+    right = [sum(0.7 < value < 1.4 for value in values) for values in told.values()]
+    assert right[1] == 0
+    assert 4 <= right[0] <= 16  # 40 % of 24
+
+
+def test_stored_coarser_loses_what_a_smaller_matrix_cannot_hold(data):
+    scans = scans_of_recipe(tiny_recipe(), data, 1)
+    scan = scans.read(0)
+    made = degrader_of("noise-blur", coarser=2.0)(scan, 3)
+    np.testing.assert_allclose(made.grid.affine, scan.grid.affine)
+    again, plain = degrader_of("noise-blur", coarser=2.0)(scan, 3), degrader_of("noise-blur")(scan, 3)
+    assert np.array_equal(made.array, again.array)
+
+    def fine(array: np.ndarray) -> float:
+        spectrum = np.abs(dctn(array.astype(np.float64), axes=(1, 2))) ** 2
+        half = array.shape[1] * 5 // 8
+        return float(spectrum[:, half:].sum() + spectrum[:, :, half:].sum())
+
+    assert fine(made.array) < 0.1 * fine(plain.array)
+    with pytest.raises(ParameterError, match="times as large"):
+        degrader_of("noise-blur", coarser=0.5)
 
 
 def test_wrong_degraders_are_refused():
