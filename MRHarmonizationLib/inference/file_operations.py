@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MRHarmonizationLib.core.errors import InputError, OutputError, ParameterError
+from MRHarmonizationLib.core.errors import InputError, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.enhance import EnhanceRequest, EnhanceResult, enhance
+from MRHarmonizationLib.inference.file_targets import (
+    READING_PART,
+    WORKING_PART,
+    AnyPath,
+    Targets,
+    refuse_same_file,
+)
 from MRHarmonizationLib.inference.provenance import Provenance, sidecar_path
 from MRHarmonizationLib.inference.undo import undo, voxel_digest
 from MRHarmonizationLib.volumes.files import (
@@ -26,17 +32,6 @@ from MRHarmonizationLib.volumes.staging import Staging
 
 if TYPE_CHECKING:
     from MRHarmonizationLib.volumes.volume import Volume
-
-AnyPath = str | os.PathLike[str]
-
-RESIDUAL_SUFFIX = ".nrrd"
-"""A residual is an int32 image whose metadata must survive; of the formats written only NRRD keeps them."""
-
-WRITING_ALLOWANCE = 1.1
-"""Disk space asked for, over the four bytes of each voxel: float32 and int32 images hardly compress."""
-
-READING_PART, WORKING_PART = 0.03, 0.95
-"""Fractions of the progress at which reading and the operation itself end; the rest is writing."""
 
 
 @dataclass(frozen=True)
@@ -92,37 +87,23 @@ def enhance_file(
     """
     progress = progress or Progress()
     request = replace(request or EnhanceRequest(), keep_residual=residual is not None)
-    target = check_volume_output(output)
-    residual_target = checked_residual_path(residual)
-    sidecar = check_output_path(sidecar_path(target))
-    refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
+    targets = Targets.checked(output, residual, {"input": source})
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
-    _check_space(scan, request, target, residual_target)
+    targets.check_space(_output_voxels(scan, request))
     result = enhance(scan, request, progress.part(READING_PART, WORKING_PART))
     progress.report(WORKING_PART, "Writing the result")
-    with Staging() as staging:
-        if residual_target is not None and result.residual is not None:
-            write_volume(result.residual, staging.place(residual_target))
-        record = result.provenance.to_dict() | {"measurements": [m.to_dict() for m in result.measurements]}
-        write_json_atomic(record, staging.place(sidecar))
-        write_volume(result.volume, staging.place(target))
-        progress.check()
+    record = result.provenance.to_dict() | {"measurements": [m.to_dict() for m in result.measurements]}
+    targets.write(result.volume, result.residual, record, progress)
     progress.report(1.0, "Done")
-    return EnhancedFiles(target, sidecar, residual_target, result)
+    return EnhancedFiles(targets.output, targets.sidecar, targets.residual, result)
 
 
-def _check_space(scan: Volume, request: EnhanceRequest, target: Path, residual: Path | None) -> None:
-    """Refuse to begin work whose result will not fit on the disk; raises OutputError."""
+def _output_voxels(scan: Volume, request: EnhanceRequest) -> int:
     from MRHarmonizationLib.weights.store import get_model
 
     spacing_mm = request.output_spacing_mm or get_model(request.model).input.spacing_mm
-    voxels = math.prod(scan.grid.isotropic(spacing_mm).shape)
-    needed = int(voxels * 4 * WRITING_ALLOWANCE)
-    shared = residual is not None and residual.parent == target.parent
-    check_output_path(target, needed * 2 if shared else needed)
-    if residual is not None and not shared:
-        check_output_path(residual, needed)
+    return math.prod(scan.grid.isotropic(spacing_mm).shape)
 
 
 def undo_file(enhanced: AnyPath, residual: AnyPath, output: AnyPath) -> Path:
@@ -301,25 +282,3 @@ def _read_parameters(path: Path, kind: str, seed: int | None) -> tuple[int | Non
             "leave the seed out to replay, or name a file that does not exist to sample anew",
         )
     return record.get("seed"), record["parameters"]
-
-
-def checked_residual_path(residual: AnyPath | None) -> Path | None:
-    """Return the absolute path of a residual to be written, None for None; raises OutputError."""
-    if residual is None:
-        return None
-    if not os.fspath(residual).lower().endswith(RESIDUAL_SUFFIX):
-        raise OutputError(f"residual {os.fspath(residual)} does not end with {RESIDUAL_SUFFIX}", "name a .nrrd file")
-    return check_volume_output(residual)
-
-
-def refuse_same_file(named: Mapping[str, Path | None]) -> None:
-    """Refuse to overwrite what is read, or to write two things to one place; raises OutputError."""
-    seen: dict[Path, str] = {}
-    for name, path in _resolved(named.items()):
-        if path in seen:
-            raise OutputError(f"{seen[path]} and {name} are the same file {path}", "choose another name")
-        seen[path] = name
-
-
-def _resolved(named: Iterable[tuple[str, Path | None]]) -> Iterable[tuple[str, Path]]:
-    return ((name, path.expanduser().resolve()) for name, path in named if path is not None)

@@ -11,14 +11,14 @@ import numpy as np
 from MRHarmonizationLib.core.errors import OutputError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.dwi_request import HarmonizeDwiRequest, output_grid
-from MRHarmonizationLib.inference.file_operations import (
+from MRHarmonizationLib.inference.file_operations import undo_file
+from MRHarmonizationLib.inference.file_targets import (
     READING_PART,
     RESIDUAL_SUFFIX,
     WRITING_ALLOWANCE,
     AnyPath,
     checked_residual_path,
     refuse_same_file,
-    undo_file,
 )
 from MRHarmonizationLib.inference.harmonize_dwi import HarmonizeDwiResult, harmonize_dwi
 from MRHarmonizationLib.inference.provenance import sidecar_path

@@ -9,27 +9,14 @@ from pathlib import Path
 
 from MRHarmonizationLib.core.errors import InputError, MRHarmonizationError, OperationCancelled, OutputError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference.file_operations import (
-    READING_PART,
-    WORKING_PART,
-    WRITING_ALLOWANCE,
-    AnyPath,
-    checked_residual_path,
-    refuse_same_file,
-)
+from MRHarmonizationLib.inference.file_targets import READING_PART, WORKING_PART, AnyPath, Targets
 from MRHarmonizationLib.inference.harmonize import NEAREST, HarmonizeRequest, HarmonizeResult, harmonize
-from MRHarmonizationLib.inference.provenance import sidecar_path
 from MRHarmonizationLib.inference.scan_folder import list_scans
 from MRHarmonizationLib.methods.reference_group import load_group
 from MRHarmonizationLib.volumes.files import (
-    check_output_path,
-    check_volume_output,
     read_volume,
     volume_stem,
-    write_json_atomic,
-    write_volume,
 )
-from MRHarmonizationLib.volumes.staging import Staging
 
 #: Ending of the results of a folder.
 FOLDER_ENDING = ".nii.gz"
@@ -130,32 +117,21 @@ def harmonize_file(
     """
     progress = progress or Progress()
     request = replace(request or HarmonizeRequest(), keep_residual=residual is not None)
-    target = check_volume_output(output)
-    residual_target = checked_residual_path(residual)
-    sidecar = check_output_path(sidecar_path(target))
-    read = {"input": Path(source), "mask": None if mask is None else Path(mask)}
-    refuse_same_file({**read, "output": target, "residual": residual_target, "sidecar": sidecar})
+    targets = Targets.checked(output, residual, {"input": source, "mask": mask})
     group = None if request.reference == NEAREST else load_group(request.reference)
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
     region = None if mask is None else read_volume(mask)
-    for path in (target, residual_target):
-        if path is not None:
-            check_output_path(path, int(scan.array.size * 4 * WRITING_ALLOWANCE))
+    targets.check_space(scan.array.size)
     result = harmonize(scan, request, region, progress.part(READING_PART, WORKING_PART), group)
     progress.report(WORKING_PART, "Writing the result")
-    with Staging() as staging:
-        if residual_target is not None and result.residual is not None:
-            write_volume(result.residual, staging.place(residual_target))
-        record = result.provenance.to_dict() | {
-            "measurements": [m.to_dict() for m in result.measurements],
-            "distance": result.distance.to_dict(),
-        }
-        write_json_atomic(record, staging.place(sidecar))
-        write_volume(result.volume, staging.place(target))
-        progress.check()
+    record = result.provenance.to_dict() | {
+        "measurements": [m.to_dict() for m in result.measurements],
+        "distance": result.distance.to_dict(),
+    }
+    targets.write(result.volume, result.residual, record, progress)
     progress.report(1.0, "Done")
-    return HarmonizedFiles(target, sidecar, residual_target, result)
+    return HarmonizedFiles(targets.output, targets.sidecar, targets.residual, result)
 
 
 def harmonize_folder(

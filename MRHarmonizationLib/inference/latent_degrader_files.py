@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference.file_operations import (
+from MRHarmonizationLib.inference.file_targets import (
     READING_PART,
     WORKING_PART,
     WRITING_ALLOWANCE,

@@ -6,24 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference.file_operations import (
-    READING_PART,
-    WORKING_PART,
-    WRITING_ALLOWANCE,
-    AnyPath,
-    checked_residual_path,
-    refuse_same_file,
-)
-from MRHarmonizationLib.inference.provenance import sidecar_path
+from MRHarmonizationLib.inference.file_targets import READING_PART, WORKING_PART, AnyPath, Targets
 from MRHarmonizationLib.inference.restore import RestoreRequest, RestoreResult, restore
-from MRHarmonizationLib.volumes.files import (
-    check_output_path,
-    check_volume_output,
-    read_volume,
-    write_json_atomic,
-    write_volume,
-)
-from MRHarmonizationLib.volumes.staging import Staging
+from MRHarmonizationLib.volumes.files import read_volume
 
 
 @dataclass(frozen=True)
@@ -79,22 +64,13 @@ def restore_file(
     """
     progress = progress or Progress()
     request = replace(request or RestoreRequest(), keep_residual=residual is not None)
-    target = check_volume_output(output)
-    residual_target = checked_residual_path(residual)
-    sidecar = check_output_path(sidecar_path(target))
-    refuse_same_file({"input": Path(source), "output": target, "residual": residual_target, "sidecar": sidecar})
+    targets = Targets.checked(output, residual, {"input": source})
     progress.report(0.0, "Reading the scan")
     scan = read_volume(source, series_uid)
-    needed = int(scan.array.size * request.finer**2 * 4 * WRITING_ALLOWANCE)
-    check_output_path(target, needed * (1 if residual is None else 2))
+    targets.check_space(int(scan.array.size * request.finer**2))
     result = restore(scan, request, progress.part(READING_PART, WORKING_PART))
     progress.report(WORKING_PART, "Writing the result")
-    with Staging() as staging:
-        if residual_target is not None and result.residual is not None:
-            write_volume(result.residual, staging.place(residual_target))
-        record = result.provenance.to_dict() | {"measurements": [m.to_dict() for m in result.measurements]}
-        write_json_atomic(record, staging.place(sidecar))
-        write_volume(result.volume, staging.place(target))
-        progress.check()
+    record = result.provenance.to_dict() | {"measurements": [m.to_dict() for m in result.measurements]}
+    targets.write(result.volume, result.residual, record, progress)
     progress.report(1.0, "Done")
-    return RestoredFiles(target, sidecar, residual_target, result)
+    return RestoredFiles(targets.output, targets.sidecar, targets.residual, result)

@@ -8,7 +8,7 @@ from typing import Any
 
 from MRHarmonizationLib.core.errors import OutputError
 from MRHarmonizationLib.core.progress import Progress
-from MRHarmonizationLib.inference.file_operations import (
+from MRHarmonizationLib.inference.file_targets import (
     READING_PART,
     WORKING_PART,
     WRITING_ALLOWANCE,

@@ -356,7 +356,7 @@ def test_every_ending_has_its_exit_code(
 def test_failure_while_writing_leaves_the_former_files(
     run: Run, model: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from MRHarmonizationLib.inference import file_operations
+    from MRHarmonizationLib.inference import file_targets
 
     output = tmp_path / "out.nrrd"
     assert run("enhance", scan, output).code == 0
@@ -367,7 +367,7 @@ def test_failure_while_writing_leaves_the_former_files(
             raise errors.OutputError("the disk is full", "free some space")
         write_volume(volume, path)
 
-    monkeypatch.setattr(file_operations, "write_volume", full)
+    monkeypatch.setattr(file_targets, "write_volume", full)
     words = ["enhance", scan, output, "--strength", 0.5, "--residual", tmp_path / "r.nrrd"]
     assert_one_line_error(run(*words), 5, "disk is full")
     assert {path.name: path.read_bytes() for path in tmp_path.glob("out.*")} == former
