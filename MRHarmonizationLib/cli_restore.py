@@ -43,6 +43,9 @@ def restore(
     finer: Annotated[
         int, typer.Option(metavar="1|2", help="2 first interpolates planes to twice their matrix, to super-resolve.")
     ] = 1,
+    interpolated: Annotated[
+        bool, typer.Option("--interpolated", help="The scanner interpolated the planes from half their matrix.")
+    ] = False,
     model: Annotated[str, typer.Option(metavar="ID", help="Restorer to use; `models` lists them.")] = "restore-any",
     residual: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what `undo` needs, a .nrrd file.")
@@ -73,6 +76,7 @@ def restore(
             noise_level=noise_level,
             blur_level=blur_level,
             finer=finer,
+            interpolated=interpolated,
             model=model,
             device=device,
             backend=backend,

@@ -151,6 +151,7 @@ def restore_tiny(process: FakeProcess) -> dict[str, Any]:
         sharpen=float(process.option("--sharpen")),
         noise_level=level("--noise-level"),
         blur_level=level("--blur-level"),
+        interpolated="--interpolated" in process.command,
         model=process.option("--model"),
     )
     done = restore_file(process.command[4], process.command[5], request, process.option("--residual") or None)

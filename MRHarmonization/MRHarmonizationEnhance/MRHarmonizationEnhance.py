@@ -87,6 +87,7 @@ class MRHarmonizationEnhanceParameterNode:
     strength - share of the change that is applied.
     denoise, sharpen - shares of the noise taken away and of the missing detail given back.
     noiseLevel, blurLevel - noise in % of the intensity range, resolution in pixels; 0: estimated.
+    interpolated - the slices were interpolated from half their matrix.
     preview - show the current slice denoised and sharpened.
     restorer - id of the model card that denoises; empty: the first one.
     outputSpacingMm - isotropic voxel size of the result; 0: the model's own.
@@ -108,6 +109,7 @@ class MRHarmonizationEnhanceParameterNode:
     sharpen: Annotated[float, WithinRange(0.0, 1.0)] = DEFAULT_SHARPEN
     noiseLevel: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
     blurLevel: Annotated[float, WithinRange(0.0, 4.0)] = 0.0
+    interpolated: bool = False
     preview: bool = False
     restorer: str = ""
     device: Device = Device.AUTO

@@ -167,7 +167,7 @@ def _by_network(protocol: SubtleProtocol, degraded: Volume, scan: str, model: st
     card = restorer(model)
     # interpolation smooths what noise the coarse scan had: nobody is told more than there is to see
     told = protocol.percent_of(scan) if protocol.tell_noise and scan != COARSE else None
-    quality = assess(degraded, card, told)
+    quality = assess(degraded, card, told, interpolated=scan == COARSE)
     parts = split(degraded, quality, card, choose_backend(card, "auto", "auto", None))
     sharpen = 1.0 if scan == COARSE else 0.0
     return blend(degraded.array, parts, 1.0, sharpen)

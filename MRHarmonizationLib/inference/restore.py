@@ -54,6 +54,9 @@ class RestoreRequest:
     finer : {1, 2}
         2 first brings the planes of acquisition to twice their matrix, by cubic splines: what a super-resolver expects.
         The result then has that grid, and undoing gives the interpolated scan.
+    interpolated : bool
+        The scanner has interpolated the planes from half their matrix (``finer`` says so itself). Networks that know
+        such planes are told; ``blur_level`` is then left aside.
     model : str
         Id of a model card of the task ``restore``.
     device : {'auto', 'cpu', 'cuda'}
@@ -78,6 +81,7 @@ class RestoreRequest:
     noise_level: float | None = None
     blur_level: float | None = None
     finer: int = 1
+    interpolated: bool = False
     model: str = "restore-any"
     device: str = "auto"
     backend: str = "auto"
@@ -182,7 +186,8 @@ def restore(volume: Volume, request: RestoreRequest | None = None, progress: Pro
     with memory_guard():
         scan, volume = volume, finer_planes(volume, request.finer)
         backend = choose_backend(card, request.backend, request.device, request.threads)
-        quality = assess(volume, card, request.noise_level, request.blur_level)
+        interpolated = request.interpolated or request.finer > 1
+        quality = assess(volume, card, request.noise_level, request.blur_level, interpolated)
         warnings += quality.doubts()
         baseline = volume.with_array(volume.array.astype(np.float32))
         parts = _parts(baseline, quality, card, backend, request, progress.part(0.05, 0.92))

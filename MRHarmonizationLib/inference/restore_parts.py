@@ -6,7 +6,7 @@ slice that is on the screen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from MRHarmonizationLib.core.tiling import reflected_indices
 from MRHarmonizationLib.inference.backends import Backend
 from MRHarmonizationLib.inference.predictor import choose_limits, predict_planes
 from MRHarmonizationLib.inference.preparation import thick_axis_order
-from MRHarmonizationLib.inference.restore_input import restore_channels
+from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS, restore_channels
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.volume import Volume
 from MRHarmonizationLib.weights.card import Card
@@ -65,6 +65,8 @@ class Quality:
         As estimated.
     told_noise, told_resolution_voxels : float
         What the network is told: the estimates, or what the user said in their place.
+    interpolated : bool
+        The network is told that the planes of acquisition were interpolated from half their matrix.
     """
 
     scale: IntensityScale
@@ -72,6 +74,7 @@ class Quality:
     resolution_voxels: float
     told_noise: float
     told_resolution_voxels: float
+    interpolated: bool = False
 
     @property
     def noise_percent(self) -> float:
@@ -102,7 +105,11 @@ def slice_axis(grid: Grid) -> int:
 
 
 def assess(
-    volume: Volume, card: Card, noise_percent: float | None = None, resolution_voxels: float | None = None
+    volume: Volume,
+    card: Card,
+    noise_percent: float | None = None,
+    resolution_voxels: float | None = None,
+    interpolated: bool = False,
 ) -> Quality:
     """Estimate noise and resolution of a scan from its planes of acquisition.
 
@@ -113,6 +120,8 @@ def assess(
         Says how intensities are normalised.
     noise_percent, resolution_voxels : float, optional
         What the network is to be told in place of the estimates.
+    interpolated : bool
+        The planes of acquisition were interpolated from half their matrix; of use to networks whose card says so.
 
     Raises
     ------
@@ -127,12 +136,15 @@ def assess(
     array = scale.normalise(np.ascontiguousarray(planes[chosen]))
     noise = estimate_noise(array)
     resolution = estimate_resolution(array, noise.sigma)
+    told = interpolated and card.input.interpolated
+    blur = resolution if resolution_voxels is None else resolution_voxels
     return Quality(
         scale,
         noise,
         resolution,
         noise.sigma if noise_percent is None else 0.01 * noise_percent,
-        resolution if resolution_voxels is None else resolution_voxels,
+        INTERPOLATED_VOXELS if told else blur,
+        told,
     )
 
 
@@ -169,7 +181,8 @@ def split(
     """
     progress = progress or Progress()
     array = quality.scale.normalise(volume.array)
-    directions = plane_directions(volume.grid, card)
+    # other planes than those of acquisition are interpolated along one of their axes only
+    directions = (slice_axis(volume.grid),) if quality.interpolated else plane_directions(volume.grid, card)
     budget_gb = max(_LEAST_ACTIVATION_GB, max_memory_gb - _BASE_MEMORY_GB - _ARRAYS * array.nbytes / 1e9)
     total = np.zeros((2, *array.shape), np.float32)
     for number, direction in enumerate(directions):
@@ -218,6 +231,8 @@ def split_slice(
     if order.flips[0]:
         place = stop - start - 1 - place
     normalised = order.apply(quality.scale.normalise(slab))
+    if quality.interpolated and axis != slice_axis(volume.grid):  # such a slice is interpolated along one axis only
+        quality = replace(quality, told_resolution_voxels=quality.resolution_voxels, interpolated=False)
     found = _run(normalised, quality, card, backend, progress or Progress(), 0.5, place)
     found *= np.float32(quality.scale.scale)
     return Parts(*(np.take(order.undo(part), 0, array_axis) for part in found))

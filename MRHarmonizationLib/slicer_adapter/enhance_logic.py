@@ -237,7 +237,8 @@ class EnhanceOperations:
         denoise, sharpen : float
             Shares of the noise taken away and of the missing detail given back, 0 to 1.
         **options
-            model, noiseLevel, blurLevel, device, backend, keepResidual, onProgress: see ``startRestoring``.
+            model, noiseLevel, blurLevel, interpolated, device, backend, keepResidual, onProgress: see
+            ``startRestoring``.
 
         Returns
         -------
@@ -259,6 +260,7 @@ class EnhanceOperations:
         model: str = DEFAULT_RESTORER,
         noiseLevel: float | None = None,
         blurLevel: float | None = None,
+        interpolated: bool = False,
         device: str = "auto",
         backend: str = "auto",
         keepResidual: bool = False,
@@ -267,13 +269,15 @@ class EnhanceOperations:
         """Start denoising and sharpening a volume and return the task at once; call its ``step()`` until it has ended.
 
         ``noiseLevel`` (in % of the intensity range) and ``blurLevel`` (resolution in pixels, 1 to 4) are estimated
-        from the scan if omitted.
+        from the scan if omitted. ``interpolated`` says that the scanner interpolated the slices from half their
+        matrix.
         """
         request = RestoreRequest(
             denoise=denoise,
             sharpen=sharpen,
             noise_level=noiseLevel,
             blur_level=blurLevel,
+            interpolated=interpolated,
             model=get_model(model).id,
             device=device,
             backend=backend,

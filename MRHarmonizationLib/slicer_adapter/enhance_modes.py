@@ -57,6 +57,7 @@ WIDGETS: Mapping[Mode, Mapping[str, tuple[str, ...]]] = {
         ),
         "advancedSection": (
             *("noiseLevelLabel", "noiseLevelSpinBox", "blurLevelLabel", "blurLevelSpinBox"),
+            *("interpolatedLabel", "interpolatedCheckBox"),
             *("backendLabel", "backendComboBox", "importLabel", "importModelButton"),
         ),
         "compareSection": ("referenceLabel", "referenceSelector"),

@@ -64,7 +64,7 @@ class RestoreMode:
             self.hide()
             ui.restoreInfoLabel.text = ""
             return
-        levels = Levels(_level(parameters.noiseLevel), _level(parameters.blurLevel, 1.0))
+        levels = Levels(_level(parameters.noiseLevel), _level(parameters.blurLevel, 1.0), parameters.interpolated)
         self.preview.show(scan, card, levels, parameters.denoise, parameters.sharpen)
 
     def hide(self) -> None:
@@ -89,6 +89,7 @@ class RestoreMode:
             model=card.id if card else DEFAULT_RESTORER,
             noiseLevel=_level(parameters.noiseLevel),
             blurLevel=_level(parameters.blurLevel, 1.0),
+            interpolated=parameters.interpolated,
             device=parameters.device.value,
             backend=parameters.backend.value,
             keepResidual=parameters.keepResidual,

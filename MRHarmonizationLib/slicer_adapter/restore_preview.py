@@ -45,10 +45,13 @@ class Levels:
     Attributes
     ----------
     noise_percent, resolution : float or None
+    interpolated : bool
+        The slices were interpolated from half their matrix.
     """
 
     noise_percent: float | None = None
     resolution: float | None = None
+    interpolated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,7 +343,7 @@ def _world_to_node(node: Any) -> np.ndarray:
 
 def _prepare(volume: Volume, card: Card, levels: Levels) -> _Prepared:
     check_restorable(volume)
-    quality = assess(volume, card, levels.noise_percent, levels.resolution)
+    quality = assess(volume, card, levels.noise_percent, levels.resolution, levels.interpolated)
     return _Prepared(volume, quality, card, choose_backend(card, "onnxruntime", "cpu", None))
 
 

@@ -20,6 +20,8 @@ def restore_command(request: RestoreRequest, source: Path, target: Path, residua
         command += ["--noise-level", repr(float(request.noise_level))]
     if request.blur_level is not None:
         command += ["--blur-level", repr(float(request.blur_level))]
+    if request.interpolated:
+        command.append("--interpolated")
     if residual is not None:
         command += ["--residual", str(residual)]
     return [*command, "--jsonl"]

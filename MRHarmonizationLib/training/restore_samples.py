@@ -20,7 +20,7 @@ from MRHarmonizationLib.degradations.noise_blur import (
     sample_noise_blur,
 )
 from MRHarmonizationLib.inference.preparation import plane_stacks
-from MRHarmonizationLib.inference.restore_input import restore_channels
+from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS, restore_channels
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy, draw_object, jittered_scale
 
@@ -85,7 +85,7 @@ def draw_restore_sample(
         if not thick:  # planes of any direction
             axis = int(rng.integers(3))
             truth, lesions = (np.ascontiguousarray(np.moveaxis(part, axis, 0)) for part in (truth, lesions))
-        return interpolated_sample(rng, truth, lesions, sample_coarse_matrix(rng), (0,) if thick else (0, 1, 2))
+        return interpolated_sample(rng, truth, lesions, sample_coarse_matrix(rng))
     parameters = sample_noise_blur(rng, (1, 2) if thick else (0, 1, 2))
     masked = truth <= AIR * float(np.percentile(truth, 99)) if rng.random() < MASKED_SHARE else None
     return degraded_sample(rng, truth, lesions, parameters, (0,) if thick else (0, 1, 2), masked)
@@ -185,9 +185,10 @@ def interpolated_sample(
     truth: np.ndarray,
     lesions: np.ndarray,
     parameters: CoarseMatrixParameters,
-    stack_axes: tuple[int, ...],
 ) -> RestoreSample:
     """Return the sample of a scan measured with a smaller matrix and brought to the fine grid by cubic splines.
+
+    The network is told that it was: how blurred it looks says less, and other blur looks the same.
 
     Parameters
     ----------
@@ -197,19 +198,19 @@ def interpolated_sample(
         Not negative.
     lesions : bool ndarray, same shape
     parameters : CoarseMatrixParameters
-    stack_axes : tuple of int
+        Slices lie across the first axis.
     """
     image = interpolate_cubic(measure_coarse(truth, parameters), truth.shape)
     clean = interpolate_cubic(measure_coarse(truth, replace(parameters, noise_percent=0.0)), truth.shape)
     scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
     image, clean, truth = (scale.normalise(part) for part in (image, clean, truth))
-    noise, resolution = estimated_quality(image, clean)
+    noise = estimated_quality(image, clean)[0]
     if rng is not None and rng.random() >= ESTIMATED_SHARE:
         deviation = float(np.std(image - clean)) * float(np.exp(rng.normal(0.0, NOISE_JITTER)))
         noise = np.full(image.shape, deviation, np.float32)
     half = np.float16
     image, clean, truth, noise = (part.astype(half) for part in (image, clean, truth, noise))
-    return RestoreSample(image, clean, truth, noise, max(resolution, 1.0), stack_axes, lesions)
+    return RestoreSample(image, clean, truth, noise, INTERPOLATED_VOXELS, (0,), lesions)
 
 
 def interpolate_cubic(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -62,7 +62,7 @@ class RestoreValidationSet:
             for key, parameters in DEGRADED.items():
                 cases[f"{name}/{key}"] = (degraded_sample(None, truth, nothing, parameters, (0,)), mask)
             if recipe.degradation.get("coarse"):
-                cases[f"{name}/half_matrix"] = (interpolated_sample(None, truth, nothing, COARSE, (0,)), mask)
+                cases[f"{name}/half_matrix"] = (interpolated_sample(None, truth, nothing, COARSE), mask)
         return cls(cases, recipe.planes)
 
     def score(self, network: nn.Module) -> dict[str, dict[str, float]]:

@@ -108,6 +108,8 @@ class InputContract:
         Voxels beside a tile that the network should see for the result not to depend on the tiling.
     activation_bytes : int
         Working memory of the network per voxel of its input (one plane of a stack), in bytes.
+    interpolated : bool
+        Whether a restorer knows planes that were interpolated from half their matrix, and wants to be told.
     """
 
     layout: str
@@ -121,6 +123,7 @@ class InputContract:
     intensity: IntensityRule = field(default_factory=IntensityRule)
     halo: int = 0
     activation_bytes: int = DEFAULT_ACTIVATION_BYTES
+    interpolated: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:

@@ -99,6 +99,23 @@ def test_apply_gives_what_the_library_gives(host: Any, restoring: Any, scan_node
     assert restoring._parameterNode.mode is Mode.RESTORE
 
 
+def test_interpolated_slices_are_told(host: Any, models: Path, restoring: Any, scan_node: Any):
+    write_tiny_restorer(models, input={"interpolated": True})
+    restoring.fillModels()
+    ui = restoring.ui
+    ui.advancedSection.collapsed = False
+    assert ui.interpolatedCheckBox.visible
+    show_scan(host, scan_node)
+    ui.previewCheckBox.checked = True
+    before = values(wait_for_preview(host, restoring)).copy()
+    host.click(ui.interpolatedCheckBox)
+    assert not np.array_equal(values(wait_for_preview(host, restoring)), before)
+    output = apply(host, restoring)
+    assert "--interpolated" in restoring.logic.runner.processes[-1].command
+    expected = restore(volume_from_node(scan_node), RestoreRequest(interpolated=True))
+    np.testing.assert_allclose(values(output), expected.volume.array, atol=1e-3)
+
+
 def test_preview_is_the_slice_that_apply_gives(host: Any, restoring: Any, scan_node: Any):
     show_scan(host, scan_node)
     restoring.ui.previewCheckBox.checked = True

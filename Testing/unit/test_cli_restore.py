@@ -42,6 +42,18 @@ def test_restore_and_undo(scan: Path, tmp_path: Path):
     np.testing.assert_array_equal(read_volume(tmp_path / "back.nii.gz").array, read_volume(scan).array)
 
 
+@pytest.mark.parametrize("options", [["--interpolated"], ["--finer", "2"]])
+def test_interpolated_planes(scan: Path, tmp_path: Path, options: list[str]):
+    write_tiny_restorer(tmp_path / "weights", input={"ensemble": False, "interpolated": True})
+    out = tmp_path / "out.nrrd"
+    result = CliRunner().invoke(app, ["restore", str(scan), str(out), "--sharpen", "1", *options])
+    assert result.exit_code == 0, result.output
+    finer = 2 if "--finer" in options else 1
+    expected = restore(read_volume(scan), RestoreRequest(sharpen=1.0, finer=finer, interpolated=finer == 1))
+    assert expected.quality.interpolated
+    np.testing.assert_array_equal(read_volume(out).array, expected.volume.array)
+
+
 def test_a_person_is_told_what_was_found(scan: Path, tmp_path: Path):
     result = CliRunner().invoke(app, ["restore", str(scan), str(tmp_path / "out.nrrd")])
     assert result.exit_code == 0, result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.backends import choose_backend
 from MRHarmonizationLib.inference.restore import RestoreRequest, blend, restore, restorer
 from MRHarmonizationLib.inference.restore_files import restore_file
+from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS
 from MRHarmonizationLib.inference.restore_parts import assess, plane_directions, slice_axis, split, split_slice
 from MRHarmonizationLib.inference.undo import undo
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
@@ -30,6 +32,7 @@ def models(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     write_tiny_restorer(folder, input={"ensemble": False})
     write_tiny_restorer(folder, "restore-thrice", input={"ensemble": True})
+    write_tiny_restorer(folder, "restore-told", input={"ensemble": True, "interpolated": True})
     write_tiny_model(folder, "other")
     monkeypatch.setenv("MRHARMONIZATION_WEIGHTS", str(folder))
     return folder
@@ -99,6 +102,29 @@ def test_one_slice_is_that_of_the_whole(models, scan, axis, index):
     preview = split_slice(whole, axis, index, quality, card, backend)
     np.testing.assert_allclose(preview.noise, np.take(parts.noise, index, 2 - axis), atol=1e-3)
     np.testing.assert_allclose(preview.detail, np.take(parts.detail, index, 2 - axis), atol=1e-3)
+
+
+def test_interpolated_planes_are_told_to_those_who_know_them(models, scan):
+    told, thrice = restorer("restore-told"), restorer("restore-thrice")
+    quality = assess(scan, told, interpolated=True)
+    assert quality.interpolated
+    assert quality.told_resolution_voxels == INTERPOLATED_VOXELS
+    assert quality.resolution_voxels == assess(scan, told).resolution_voxels < INTERPOLATED_VOXELS
+    assert assess(scan, thrice, interpolated=True) == assess(scan, thrice)  # was not taught such planes
+    # only planes of acquisition are interpolated along both axes: no other direction is looked along
+    backend = choose_backend(told, "onnxruntime", "cpu")
+    once = split(scan, quality, replace(told, input=replace(told.input, ensemble=False)), backend)
+    np.testing.assert_array_equal(split(scan, quality, told, backend).detail, once.detail)
+    for request in (
+        RestoreRequest(interpolated=True, model="restore-told", **QUICK),
+        RestoreRequest(finer=2, model="restore-told", **QUICK),
+    ):
+        assert restore(scan, request).quality.told_resolution_voxels == INTERPOLATED_VOXELS
+    # a view across them is told what it looks like instead
+    plain = assess(scan, told)
+    for axis in range(3):
+        views = [split_slice(scan, axis, 12, q, told, backend).detail for q in (quality, plain)]
+        assert np.array_equal(*views) == (axis != slice_axis(scan.grid))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

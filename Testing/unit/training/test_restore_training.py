@@ -12,6 +12,7 @@ from MRHarmonizationLib.core.errors import ParameterError
 from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters
 from MRHarmonizationLib.degradations.noise_blur import NoiseBlurParameters
 from MRHarmonizationLib.inference.restore import RestoreRequest, restore
+from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS
 from MRHarmonizationLib.training.recipe import Optimisation, Recipe, Source, load_recipe
 from MRHarmonizationLib.volumes.files import write_volume
 from MRHarmonizationLib.volumes.grid import Grid
@@ -85,15 +86,16 @@ def test_interpolated_scans_lack_detail_and_have_the_noise_of_the_coarse_one():
 
     truth, nothing = ball(), np.zeros((40, 40, 40), bool)
     coarse = CoarseMatrixParameters((1.0, 2.0, 2.0), noise_percent=4.0, seed=2)
-    sample = interpolated_sample(None, truth, nothing, coarse, (0,))
+    sample = interpolated_sample(None, truth, nothing, coarse)
     image, clean, sharp = (part.astype(np.float32) for part in (sample.image, sample.blurred, sample.sharp))
     inside = truth > 0
     assert sample.noise.astype(np.float32)[inside].mean() == pytest.approx(np.std((image - clean)[inside]), rel=0.4)
     borders = np.abs(np.diff(truth, axis=2)) > 0
     assert np.abs(np.diff(clean, axis=2))[borders].mean() < 0.8 * np.abs(np.diff(sharp, axis=2))[borders].mean()
     np.testing.assert_allclose(clean[20, 16:24, 16:24], sharp[20, 16:24, 16:24], atol=0.02)  # in place, as bright
-    quiet = interpolated_sample(None, truth, nothing, replace(coarse, noise_percent=0.0), (0,))
+    quiet = interpolated_sample(None, truth, nothing, replace(coarse, noise_percent=0.0))
     assert np.array_equal(quiet.image, quiet.blurred)
+    assert (sample.resolution, sample.stack_axes) == (INTERPOLATED_VOXELS, (0,))
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 20), (0.4, None)])
