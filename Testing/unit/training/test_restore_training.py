@@ -149,6 +149,27 @@ def test_a_recipe_begins_with_the_weights_of_another(data, tmp_path):
         train(replace(recipe, architecture_parameters=wider), data, tmp_path / "other", "cpu")
 
 
+def test_validation_sharpens_only_what_lacks_detail(data):
+    torch = pytest.importorskip("torch")
+    from MRHarmonizationLib.training.restore_validation import RestoreValidationSet
+
+    class Constant(torch.nn.Module):
+        """Finds the same noise and detail everywhere."""
+
+        def __init__(self, noise: float, detail: float) -> None:
+            super().__init__()
+            self.parts = torch.nn.Parameter(torch.tensor([noise, detail]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.parts.reshape(1, 2, 1, 1).expand(len(x), 2, *x.shape[2:])
+
+    cases = RestoreValidationSet.build(tiny_recipe(degradation={"coarse": 0.5}), data)
+    harmful = cases.score(Constant(0.0, 0.5))
+    assert all(harmful[f"validation/{name}"]["gain_db"] == 0.0 for name in ("noise_3", "noise_8"))
+    assert all(harmful[f"validation/{name}"]["gain_db"] < -1.0 for name in ("blur_2", "half_matrix"))
+    assert cases.score(Constant(0.5, 0.0))["validation/noise_3"]["gain_db"] < -1.0
+
+
 def test_samples_replay(data):
     from MRHarmonizationLib.training.restore_samples import draw_restore_sample
     from MRHarmonizationLib.training.samples import load_sources
