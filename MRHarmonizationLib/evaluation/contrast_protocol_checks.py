@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from MRHarmonizationLib.core.errors import InputError
 from MRHarmonizationLib.core.masks import foreground_mask
 from MRHarmonizationLib.degradations.kspace_contrast import apply_kspace_contrast
 from MRHarmonizationLib.evaluation.cases import rounded
@@ -44,7 +45,8 @@ def check_task(
         One row per method, the worst over the cases: ``idempotence``: mean change by harmonising again, % of full
         scale, in the object; ``strength_0``: whether the scan came back bit by bit; ``reversed_order`` and
         ``shuffled_slices``: mean difference, % of full scale, when the stack is stored from the other end, and when
-        its slices are shuffled, as a two-dimensional method would not notice; ``seams``: see :func:`seam_strength`.
+        its slices are shuffled, as a two-dimensional method would not notice (None where a method that needs a head
+        refuses such a stack); ``seams``: see :func:`seam_strength`.
     """
     first: dict[tuple[str, str], ContrastCase] = {}
     for case in protocol.cases():
@@ -61,7 +63,7 @@ def check_task(
             found = check_harmonizer(entry, prepared, altered)
             kept = worst.setdefault(entry.name, found)
             for name, value in found.items():
-                kept[name] = value and kept[name] if isinstance(value, bool) else max(value, kept[name])
+                kept[name] = _worse(value, kept[name])
     bars = protocol.checks.get("bars", {})
     return [_row(name, found, bars) for name, found in worst.items()]
 
@@ -79,7 +81,9 @@ def check_harmonizer(entry: Contestant, prepared: PreparedCase, altered: Volume)
         "idempotence": _mean_change(again, once.array, inside),
         "strength_0": bool(np.array_equal(untouched, altered.array.astype(np.float32))),
         "reversed_order": _mean_change(reversed_stack(fitted, altered), once.array, inside),
-        "shuffled_slices": _mean_change(_shuffled(fitted, altered), once.array, inside),
+        "shuffled_slices": None
+        if (mixed := _shuffled(fitted, altered)) is None
+        else _mean_change(mixed, once.array, inside),
         "seams": seam_strength(once.array, altered.array, inside),
     }
 
@@ -124,19 +128,31 @@ def seam_strength(output: np.ndarray, source: np.ndarray, inside: np.ndarray) ->
     return strongest
 
 
+def _worse(one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return None
+    return one and other if isinstance(one, bool) else max(one, other)
+
+
 def _row(name: str, found: dict[str, Any], bars: dict[str, float]) -> dict[str, Any]:
-    met = found["strength_0"] and all(found[key] <= limit for key, limit in bars.items())
+    met = found["strength_0"] and all(found[key] <= limit for key, limit in bars.items() if found[key] is not None)
     return {
         "method": name,
-        **{key: value if isinstance(value, bool) else rounded(value, 4) for key, value in found.items()},
+        **{
+            key: "" if value is None else value if isinstance(value, bool) else rounded(value, 4)
+            for key, value in found.items()
+        },
         "met": bool(met),
     }
 
 
-def _shuffled(fitted: FittedHarmonizer, volume: Volume) -> np.ndarray:
-    """Harmonise with the slices along k in another order, and return them in theirs."""
+def _shuffled(fitted: FittedHarmonizer, volume: Volume) -> np.ndarray | None:
+    """Harmonise with the slices along k in another order, and return them in theirs; None if this is no head to it."""
     order = np.random.default_rng(0).permutation(volume.array.shape[0])
-    mixed = fitted.apply(volume.with_array(np.ascontiguousarray(volume.array[order]))).array
+    try:
+        mixed = fitted.apply(volume.with_array(np.ascontiguousarray(volume.array[order]))).array
+    except InputError:
+        return None
     return mixed[np.argsort(order)]
 
 

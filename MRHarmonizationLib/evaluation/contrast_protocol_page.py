@@ -31,7 +31,8 @@ VISIT_NOTE = (
 CHECK_NOTE = (
     "idempotence: mean change by harmonising again, % of full scale. reversed_order: the stack stored from its other "
     "end. shuffled_slices: slices in random order, which only methods that look at one voxel or slice at a time do "
-    "not notice. seams: how far a step between two planes stands out of those beside it."
+    "not notice; empty where a method that needs a head refused. seams: how far a step between two planes stands out "
+    "of those beside it."
 )
 
 

@@ -230,6 +230,41 @@ def test_a_method_that_breaks_the_rules_is_caught(data, protocol, tmp_path):
     assert seam_strength(once, prepared.image.array, inside) > 2 * honest["seams"]
 
 
+def between_slices(array: np.ndarray) -> float:
+    return float(np.abs(np.diff(array.astype(np.float32), axis=0)).mean())
+
+
+class Choosy(FittedHarmonizer):
+    """Needs anatomy: refuses a stack whose neighbouring slices have nothing to do with each other."""
+
+    method, limit = "choosy", 0.0
+
+    def map_array(self, volume, mask):
+        """Return the values, or refuse."""
+        if between_slices(volume.array) > self.limit:
+            raise InputError("this is no head", "choose a head")
+        return np.array(volume.array, np.float32)
+
+
+def test_a_method_that_refuses_shuffled_slices_is_judged_by_the_rest(data, protocol, tmp_path, monkeypatch):
+    from MRHarmonizationLib.evaluation import contrast_protocol_checks as checks
+    from MRHarmonizationLib.evaluation.contrast_protocol import ContrastProtocol
+    from MRHarmonizationLib.evaluation.contrast_protocol_cases import build_references, prepare_case
+
+    small = ContrastProtocol.from_dict(json.loads(protocol.read_text("utf-8")))
+    case = next(small.cases())
+    prepared = prepare_case(case, small, data, build_references(small, data, tmp_path / "reference", Progress()))
+    monkeypatch.setattr(Choosy, "limit", 1.2 * between_slices(prepared.image.array))
+    monkeypatch.setattr(Contestant, "fit", lambda self, group: Choosy())
+    found = check_harmonizer(Contestant("choosy", "learned", "percentile"), prepared, prepared.image)
+    assert found["shuffled_slices"] is None
+    assert found["reversed_order"] < 1e-3
+    assert checks._worse(None, 0.3) is None
+    row = checks._row("choosy", found, {"idempotence": 1.0, "shuffled_slices": 0.1})
+    assert (row["shuffled_slices"], row["met"]) == ("", True)
+    assert not checks._row("choosy", {**found, "idempotence": 1.5}, {"idempotence": 1.0})["met"]
+
+
 def test_lost_lesions_fail_the_bar(done):
     from MRHarmonizationLib.evaluation.contrast_protocol import ContrastProtocol
 
