@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.errors import InputError
+from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError
 from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrix
 from MRHarmonizationLib.degradations.noise_blur import NoiseBlur
 from MRHarmonizationLib.evaluation.maniqa import load_maniqa
@@ -21,7 +22,7 @@ from MRHarmonizationLib.evaluation.restore_protocol import UnseenSubject
 from MRHarmonizationLib.evaluation.splits import role_of
 from MRHarmonizationLib.evaluation.subtle_protocol import COARSE, Entrant, SubtleProtocol, person_of
 from MRHarmonizationLib.inference.backends import choose_backend
-from MRHarmonizationLib.inference.restore import blend, restorer
+from MRHarmonizationLib.inference.restore import blend, expert_for, restorer
 from MRHarmonizationLib.inference.restore_parts import assess, slice_axis, split
 from MRHarmonizationLib.metrics.base import METRICS, default_data_range
 from MRHarmonizationLib.volumes.files import digest_file
@@ -167,8 +168,12 @@ def _by_network(protocol: SubtleProtocol, degraded: Volume, scan: str, model: st
     card = restorer(model)
     # interpolation smooths what noise the coarse scan had: nobody is told more than there is to see
     told = protocol.percent_of(scan) if protocol.tell_noise and scan != COARSE else None
-    quality = assess(degraded, card, told, interpolated=scan == COARSE)
-    parts = split(degraded, quality, card, choose_backend(card, "auto", "auto", None))
+    quality, backend = assess(degraded, card, told), choose_backend(card, "auto", "auto", None)
+    expert = None
+    if scan == COARSE:
+        with suppress(ModelNotFoundError):
+            expert = expert_for(degraded, card, told, backend)
+    parts = split(degraded, quality, card, backend, expert=expert)
     sharpen = 1.0 if scan == COARSE else 0.0
     return blend(degraded.array, parts, 1.0, sharpen)
 

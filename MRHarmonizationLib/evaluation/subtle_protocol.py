@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,9 +178,15 @@ class SubtleProtocol:
             if only is not None and model not in only:
                 continue
             try:
-                found.append(Entrant(name, model, restorer(model).weights.sha256))
+                card = restorer(model)
             except ModelNotFoundError:
                 missing.append(model)
+                continue
+            weights = [card.weights.sha256]
+            if task == DETAIL and card.input.interpolated:  # detail of interpolated planes is another's
+                with suppress(ModelNotFoundError):
+                    weights.append(restorer(card.input.interpolated).weights.sha256)
+            found.append(Entrant(name, model, "+".join(weights)))
         return tuple(found), missing
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from MRHarmonizationLib.core.checks import check_volume_array, looks_like_labels
-from MRHarmonizationLib.core.errors import InputError, ParameterError
+from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError, ParameterError
 from MRHarmonizationLib.core.image_quality import COARSEST_RESOLUTION, SMALLEST_PLANE
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.backends import BACKENDS, DEVICES, Backend, choose_backend
@@ -21,7 +21,7 @@ from MRHarmonizationLib.inference.domain import own_grid_warnings
 from MRHarmonizationLib.inference.enhance import measured_change, memory_guard
 from MRHarmonizationLib.inference.model_provenance import model_provenance
 from MRHarmonizationLib.inference.provenance import Provenance
-from MRHarmonizationLib.inference.restore_parts import Parts, Quality, assess, slice_axis, split
+from MRHarmonizationLib.inference.restore_parts import Expert, Parts, Quality, assess, slice_axis, split
 from MRHarmonizationLib.inference.undo import make_residual
 from MRHarmonizationLib.metrics.base import Measurement
 from MRHarmonizationLib.volumes.resampling import resample
@@ -55,8 +55,8 @@ class RestoreRequest:
         2 first brings the planes of acquisition to twice their matrix, by cubic splines: what a super-resolver expects.
         The result then has that grid, and undoing gives the interpolated scan.
     interpolated : bool
-        The scanner has interpolated the planes from half their matrix (``finer`` says so itself). Networks that know
-        such planes are told; ``blur_level`` is then left aside.
+        The scanner has interpolated the planes from half their matrix (``finer`` says so itself). Detail then comes
+        from the model that the card names for such planes, if it names one.
     model : str
         Id of a model card of the task ``restore``.
     device : {'auto', 'cpu', 'cuda'}
@@ -186,17 +186,39 @@ def restore(volume: Volume, request: RestoreRequest | None = None, progress: Pro
     with memory_guard():
         scan, volume = volume, finer_planes(volume, request.finer)
         backend = choose_backend(card, request.backend, request.device, request.threads)
-        interpolated = request.interpolated or request.finer > 1
-        quality = assess(volume, card, request.noise_level, request.blur_level, interpolated)
+        quality = assess(volume, card, request.noise_level, request.blur_level)
+        expert = None
+        if (request.interpolated or request.finer > 1) and request.sharpen > 0.0:
+            try:
+                expert = expert_for(volume, card, request.noise_level, backend, request.threads)
+            except ModelNotFoundError:
+                warnings.append(f"the model '{card.input.interpolated}' for interpolated planes is not installed")
         warnings += quality.doubts()
         baseline = volume.with_array(volume.array.astype(np.float32))
-        parts = _parts(baseline, quality, card, backend, request, progress.part(0.05, 0.92))
+        parts = _parts(baseline, quality, card, backend, request, progress.part(0.05, 0.92), expert)
         array = blend(baseline.array, parts, request.denoise, request.sharpen)
         del parts
         progress.report(0.93, "Completing the result")
-        result = _completed(scan, baseline, array, request, card, backend, quality, tuple(warnings))
+        result = _completed(scan, baseline, array, request, card, backend, quality, tuple(warnings), expert)
     progress.report(1.0, "Done")
     return result
+
+
+def expert_for(
+    volume: Volume, card: Card, noise_percent: float | None, backend: Backend, threads: int | None = None
+) -> Expert | None:
+    """Return the restorer that a card names for planes interpolated from half their matrix; None where it names none.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not installed.
+    """
+    if not card.input.interpolated:
+        return None
+    other = restorer(card.input.interpolated)
+    runs = choose_backend(other, backend.name, backend.device, threads)
+    return Expert(other, assess(volume, other, noise_percent), runs)
 
 
 def finer_planes(volume: Volume, factor: int) -> Volume:
@@ -270,12 +292,18 @@ def blend(image: np.ndarray, parts: Parts, denoise: float, sharpen: float) -> np
 
 
 def _parts(
-    baseline: Volume, quality: Quality, card: Card, backend: Backend, request: RestoreRequest, progress: Progress
+    baseline: Volume,
+    quality: Quality,
+    card: Card,
+    backend: Backend,
+    request: RestoreRequest,
+    progress: Progress,
+    expert: Expert | None,
 ) -> Parts:
     if request.denoise == 0.0 and request.sharpen == 0.0:
         nothing = np.zeros(baseline.array.shape, np.float32)
         return Parts(nothing, nothing)
-    return split(baseline, quality, card, backend, progress, max_memory_gb=request.max_memory_gb)
+    return split(baseline, quality, card, backend, progress, request.max_memory_gb, expert)
 
 
 def _completed(
@@ -287,8 +315,12 @@ def _completed(
     backend: Backend,
     quality: Quality,
     warnings: tuple[str, ...],
+    expert: Expert | None,
 ) -> RestoreResult:
-    provenance = model_provenance(TASK, card, backend, request.to_dict() | quality.to_dict(), volume, array, warnings)
+    said = request.to_dict() | quality.to_dict()
+    if expert is not None:
+        said |= {"detail_model": expert.card.id, "detail_weights_sha256": expert.card.weights.sha256}
+    provenance = model_provenance(TASK, card, backend, said, volume, array, warnings)
     metadata = {**volume.metadata, **provenance.to_attributes()}
     output = Volume(array, baseline.grid, f"{volume.name}_{card.id}" if volume.name else card.id, metadata)
     return RestoreResult(

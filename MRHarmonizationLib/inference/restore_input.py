@@ -16,9 +16,6 @@ NOISE_UNIT = 0.1
 RESOLUTION_UNIT_VOXELS = 2.0
 """A resolution channel of 1 means 3 voxels: 0 is as sharp as the grid can be."""
 
-INTERPOLATED_VOXELS = 5.0
-"""Told in place of the resolution where planes were interpolated from half the matrix: no blur is that coarse."""
-
 
 def restore_channels(noise: np.ndarray, resolution_voxels: float) -> np.ndarray:
     """Return the conditioning channels of planes.
@@ -28,7 +25,7 @@ def restore_channels(noise: np.ndarray, resolution_voxels: float) -> np.ndarray:
     noise : ndarray, shape (..., A, B), float32
         Standard deviation of the noise, normalised units.
     resolution_voxels : float
-        1 or more; :data:`INTERPOLATED_VOXELS` for planes that were interpolated.
+        1 or more.
 
     Returns
     -------

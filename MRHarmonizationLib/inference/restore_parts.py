@@ -6,7 +6,7 @@ slice that is on the screen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from MRHarmonizationLib.core.tiling import reflected_indices
 from MRHarmonizationLib.inference.backends import Backend
 from MRHarmonizationLib.inference.predictor import choose_limits, predict_planes
 from MRHarmonizationLib.inference.preparation import thick_axis_order
-from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS, restore_channels
+from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.volumes.grid import Grid
 from MRHarmonizationLib.volumes.volume import Volume
 from MRHarmonizationLib.weights.card import Card
@@ -65,8 +65,6 @@ class Quality:
         As estimated.
     told_noise, told_resolution_voxels : float
         What the network is told: the estimates, or what the user said in their place.
-    interpolated : bool
-        The network is told that the planes of acquisition were interpolated from half their matrix.
     """
 
     scale: IntensityScale
@@ -74,7 +72,6 @@ class Quality:
     resolution_voxels: float
     told_noise: float
     told_resolution_voxels: float
-    interpolated: bool = False
 
     @property
     def noise_percent(self) -> float:
@@ -98,6 +95,15 @@ class Quality:
         }
 
 
+@dataclass(frozen=True)
+class Expert:
+    """The restorer that finds the detail of a scan in place of another, and what it is told of the scan."""
+
+    card: Card
+    quality: Quality
+    backend: Backend
+
+
 def slice_axis(grid: Grid) -> int:
     """Return the axis (0 i, 1 j, 2 k) across the planes of acquisition: that of a single slice, or the thick one."""
     single = [axis for axis in range(3) if grid.size_ijk[axis] == 1]
@@ -105,11 +111,7 @@ def slice_axis(grid: Grid) -> int:
 
 
 def assess(
-    volume: Volume,
-    card: Card,
-    noise_percent: float | None = None,
-    resolution_voxels: float | None = None,
-    interpolated: bool = False,
+    volume: Volume, card: Card, noise_percent: float | None = None, resolution_voxels: float | None = None
 ) -> Quality:
     """Estimate noise and resolution of a scan from its planes of acquisition.
 
@@ -120,8 +122,6 @@ def assess(
         Says how intensities are normalised.
     noise_percent, resolution_voxels : float, optional
         What the network is to be told in place of the estimates.
-    interpolated : bool
-        The planes of acquisition were interpolated from half their matrix; of use to networks whose card says so.
 
     Raises
     ------
@@ -136,15 +136,12 @@ def assess(
     array = scale.normalise(np.ascontiguousarray(planes[chosen]))
     noise = estimate_noise(array)
     resolution = estimate_resolution(array, noise.sigma)
-    told = interpolated and card.input.interpolated
-    blur = resolution if resolution_voxels is None else resolution_voxels
     return Quality(
         scale,
         noise,
         resolution,
         noise.sigma if noise_percent is None else 0.01 * noise_percent,
-        INTERPOLATED_VOXELS if told else blur,
-        told,
+        resolution if resolution_voxels is None else resolution_voxels,
     )
 
 
@@ -155,6 +152,7 @@ def split(
     backend: Backend,
     progress: Progress | None = None,
     max_memory_gb: float = 2.0,
+    expert: Expert | None = None,
 ) -> Parts:
     """Return noise and missing detail of a scan.
 
@@ -168,6 +166,8 @@ def split(
     progress : Progress, optional
     max_memory_gb : float
         Memory the process should stay below.
+    expert : Expert, optional
+        Finds the detail in place of this network.
 
     Returns
     -------
@@ -180,9 +180,12 @@ def split(
         As :func:`~MRHarmonizationLib.inference.predictor.predict_planes`.
     """
     progress = progress or Progress()
+    if expert is not None:
+        own = split(volume, quality, card, backend, progress.part(0.0, 0.5), max_memory_gb)
+        told = (expert.quality, expert.card, expert.backend, progress.part(0.5, 1.0), max_memory_gb)
+        return Parts(own.noise, split(volume, *told).detail)
     array = quality.scale.normalise(volume.array)
-    # other planes than those of acquisition are interpolated along one of their axes only
-    directions = (slice_axis(volume.grid),) if quality.interpolated else plane_directions(volume.grid, card)
+    directions = plane_directions(volume.grid, card)
     budget_gb = max(_LEAST_ACTIVATION_GB, max_memory_gb - _BASE_MEMORY_GB - _ARRAYS * array.nbytes / 1e9)
     total = np.zeros((2, *array.shape), np.float32)
     for number, direction in enumerate(directions):
@@ -203,6 +206,7 @@ def split_slice(
     card: Card,
     backend: Backend,
     progress: Progress | None = None,
+    expert: Expert | None = None,
 ) -> Parts:
     """Return noise and missing detail of one slice, as planes of its own direction show them.
 
@@ -214,14 +218,19 @@ def split_slice(
         Axis (i, j, k) across the slice.
     index : int
         Of the slice along it.
-    quality, card, backend, progress
-        As for :func:`split`.
+    quality, card, backend, progress, expert
+        As for :func:`split`; other slices than those of acquisition are interpolated along one axis only, and the
+        expert does not know such.
 
     Returns
     -------
     Parts
         float32, the slice ``[rows, columns]`` as it lies in the volume's array.
     """
+    if expert is not None and axis == slice_axis(volume.grid):
+        own = split_slice(volume, axis, index, quality, card, backend, progress)
+        other = split_slice(volume, axis, index, expert.quality, expert.card, expert.backend, progress)
+        return Parts(own.noise, other.detail)
     array_axis = 2 - axis
     reach = max(MAP_REACH, card.input.planes // 2)
     start, stop = max(0, index - reach), min(volume.array.shape[array_axis], index + reach + 1)
@@ -231,8 +240,6 @@ def split_slice(
     if order.flips[0]:
         place = stop - start - 1 - place
     normalised = order.apply(quality.scale.normalise(slab))
-    if quality.interpolated and axis != slice_axis(volume.grid):  # such a slice is interpolated along one axis only
-        quality = replace(quality, told_resolution_voxels=quality.resolution_voxels, interpolated=False)
     found = _run(normalised, quality, card, backend, progress or Progress(), 0.5, place)
     found *= np.float32(quality.scale.scale)
     return Parts(*(np.take(order.undo(part), 0, array_axis) for part in found))

@@ -106,9 +106,6 @@ class ResidualUNet(nn.Module):
         Residual blocks per level, on the way down and again on the way up (the deepest level once).
     outputs : int
         Channels of the output.
-    tail : int
-        Further blocks at half the resolution, behind the way up. They begin as the identity, so a network can grow by
-        them and go on from the weights it had.
 
     Notes
     -----
@@ -123,7 +120,6 @@ class ResidualUNet(nn.Module):
         features: Sequence[int] = (64, 96, 128),
         blocks: Sequence[int] = (2, 2, 3),
         outputs: int = 1,
-        tail: int = 0,
     ) -> None:
         super().__init__()
         if dimensions not in (2, 3) or len(features) != len(blocks) or not features:
@@ -135,7 +131,7 @@ class ResidualUNet(nn.Module):
         transposed = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
         self.stride = 2 ** len(features)
         self.planes = planes
-        self.halo = _reach(blocks) + 4 * tail  # two convolutions a block, at step two
+        self.halo = _reach(blocks)
         self.stem = conv(in_channels + detail_channels(dimensions, planes), features[0], 4, stride=2, padding=1)
 
         def level(n: int) -> nn.Sequential:
@@ -146,8 +142,6 @@ class ResidualUNet(nn.Module):
         self.decoders = nn.ModuleList([level(n) for n in range(depth - 1)])
         self.down = nn.ModuleList([conv(features[n], features[n + 1], 2, stride=2) for n in range(depth - 1)])
         self.up = nn.ModuleList([transposed(features[n + 1], features[n], 2, stride=2) for n in range(depth - 1)])
-        if tail:
-            self.tail = nn.Sequential(*[ResidualBlock(conv, features[0]) for _ in range(tail)])
         self.head = nn.Sequential(
             conv(features[0], features[0], 3, padding=1), nn.ReLU(), transposed(features[0], outputs, 2, stride=2)
         )
@@ -165,8 +159,6 @@ class ResidualUNet(nn.Module):
                     module.second.weight.mul_(RESIDUAL_GAIN)  # type: ignore[operator]
         nn.init.normal_(self.head[-1].weight, std=1e-3)  # type: ignore[arg-type]
         nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
-        for block in getattr(self, "tail", ()):
-            nn.init.zeros_(block.second.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, …) to the correction (N, outputs, …)."""
@@ -179,7 +171,7 @@ class ResidualUNet(nn.Module):
                 x = self.down[n](x)
         for n in range(len(self.up) - 1, -1, -1):
             x = self.decoders[n](self.up[n](x) + skips[n])
-        correction: torch.Tensor = self.head(self.tail(x) if hasattr(self, "tail") else x)
+        correction: torch.Tensor = self.head(x)
         return correction
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from MRHarmonizationLib.core.errors import DependencyError, MRHarmonizationError
+from MRHarmonizationLib.core.errors import DependencyError, ModelNotFoundError, MRHarmonizationError
 from MRHarmonizationLib.inference.backends import Backend, choose_backend
-from MRHarmonizationLib.inference.restore import blend, check_restorable
-from MRHarmonizationLib.inference.restore_parts import Parts, Quality, assess, split_slice
+from MRHarmonizationLib.inference.restore import blend, check_restorable, expert_for
+from MRHarmonizationLib.inference.restore_parts import Expert, Parts, Quality, assess, split_slice
 from MRHarmonizationLib.slicer_adapter.background import BackgroundCall
 from MRHarmonizationLib.slicer_adapter.node_task import Poller
 from MRHarmonizationLib.slicer_adapter.nodes import (
@@ -62,6 +63,7 @@ class _Prepared:
     quality: Quality
     card: Card
     backend: Backend
+    expert: Expert | None
 
 
 class RestorePreview:
@@ -218,7 +220,9 @@ class RestorePreview:
 
         def compute() -> tuple[_Prepared, Parts]:
             ready = prepared or _prepare(volume, card, levels)
-            return ready, split_slice(ready.volume, axis, index, ready.quality, ready.card, ready.backend)
+            return ready, split_slice(
+                ready.volume, axis, index, ready.quality, ready.card, ready.backend, expert=ready.expert
+            )
 
         self._job = BackgroundCall(compute, "making the preview")
 
@@ -343,8 +347,12 @@ def _world_to_node(node: Any) -> np.ndarray:
 
 def _prepare(volume: Volume, card: Card, levels: Levels) -> _Prepared:
     check_restorable(volume)
-    quality = assess(volume, card, levels.noise_percent, levels.resolution, levels.interpolated)
-    return _Prepared(volume, quality, card, choose_backend(card, "onnxruntime", "cpu", None))
+    quality = assess(volume, card, levels.noise_percent, levels.resolution)
+    backend, expert = choose_backend(card, "onnxruntime", "cpu", None), None
+    if levels.interpolated:
+        with suppress(ModelNotFoundError):  # a run says so
+            expert = expert_for(volume, card, levels.noise_percent, backend)
+    return _Prepared(volume, quality, card, backend, expert)
 
 
 def _preview_node(scan: Any) -> Any:

@@ -188,7 +188,7 @@ def write_card(recipe: Recipe, weights: Path, destination: Path, scores: Mapping
             "ensemble": flat and (recipe.specialist is None or recipe.specialist.part == NOISE),
             "intensity": {"rule": "percentile", "lower": 0.5, "upper": 99.5},
             "halo": halo_of(recipe),
-            **({"interpolated": True} if restores and recipe.degradation.get("coarse") else {}),
+            **({"interpolated": recipe.card["interpolated"]} if "interpolated" in recipe.card else {}),
         },
         "output": {"residual": True, "channels": ["noise", "detail"] if restores else ["change"]},
         "scores": dict(scores),

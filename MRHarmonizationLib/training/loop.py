@@ -29,7 +29,7 @@ from MRHarmonizationLib.training.checkpoint import (
 from MRHarmonizationLib.training.losses import charbonnier, gradient_difference, structural_dissimilarity
 from MRHarmonizationLib.training.optimiser import build_optimiser, cosine_rate
 from MRHarmonizationLib.training.patches import SampleStream, draw_batch
-from MRHarmonizationLib.training.recipe import CYCLE, RESTORE, Recipe, load_recipe
+from MRHarmonizationLib.training.recipe import CYCLE, RESTORE, Recipe
 from MRHarmonizationLib.training.restore_samples import RestoreSample
 from MRHarmonizationLib.training.restore_validation import RestoreValidationSet
 from MRHarmonizationLib.training.samples import Sample
@@ -39,8 +39,6 @@ from MRHarmonizationLib.volumes.files import write_json_atomic
 
 logger = logging.getLogger(__name__)
 
-#: Folder, in that of a run, of the training whose weights it begins with; its share of the progress.
-START, START_SHARE = "start", 0.6
 #: Steps between checkpoints and validations.
 CHECKPOINT_STEPS, VALIDATION_STEPS = 100, 100
 
@@ -221,12 +219,10 @@ def train(
         Folder the recipe's files are relative to.
     out : Path
         Receives ``checkpoint.pt``, ``best.pt`` (averaged weights of the best validation; the
-        latest where nothing is learned from pairs) and ``log.jsonl``; ``start`` holds the same of the recipe that this
-        one begins with.
+        latest where nothing is learned from pairs) and ``log.jsonl``.
     device : {'auto', 'cpu', 'cuda'}
     steps : int, optional
-        Stop after this step (the learning-rate schedule is the recipe's); all of them by default. That of the recipe
-        that this one begins with stops there too.
+        Stop after this step (the learning-rate schedule is the recipe's); all of them by default.
     workers : int
         Background processes that simulate scans.
     progress : Progress, optional
@@ -244,11 +240,6 @@ def train(
     if checkpoint.is_file():
         state.load(checkpoint, recipe, where)
         trim_log(out / "log.jsonl", state.step)
-    elif recipe.start:
-        first = load_recipe(recipe.start)
-        best = train(first, data, out / START, device, steps, workers, progress.part(0.0, START_SHARE))
-        begin_with(state, best, recipe)
-        progress = progress.part(START_SHARE, 1.0)
     last = min(steps or recipe.optimisation.steps, recipe.optimisation.steps)
     progress.report(0.0, "loading the validation images")
     validation = (RestoreValidationSet if recipe.task == RESTORE else ValidationSet).build(recipe, data)
@@ -270,26 +261,6 @@ def train(
     if not (out / "best.pt").is_file():
         _validate(state, validation, recipe, out)
     return out / "best.pt"
-
-
-def begin_with(state: TrainingState, best: Path, recipe: Recipe) -> None:
-    """Give a state the weights of another training; a tail that only this network has stays the identity.
-
-    Raises
-    ------
-    ParameterError
-        They are of another network.
-    """
-    weights = torch.load(best, map_location="cpu", weights_only=True)
-    own = state.network.state_dict()
-    weights.update({name: value for name, value in own.items() if name.startswith("tail.") and name not in weights})
-    try:
-        state.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ParameterError(
-            f"recipe '{recipe.id}' starts from '{recipe.start}', a network of another shape", "make them alike"
-        ) from error
-    state.average.load_state_dict(state.network.state_dict())
 
 
 def _run(

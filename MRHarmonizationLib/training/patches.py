@@ -43,8 +43,7 @@ def _work(number: int) -> Sample | RestoreSample:
     if recipe.is_prepared:
         return draw_prepared(rng, _worker_prepared, recipe.block)
     if recipe.task == RESTORE:
-        coarse = float(recipe.degradation.get("coarse", 0.0))
-        return draw_restore_sample(rng, _worker_anatomies, recipe.block, coarse)
+        return draw_restore_sample(rng, _worker_anatomies, recipe.block)
     return draw_sample(rng, _worker_anatomies, recipe.block, float(recipe.degradation.get("general", 0.3)))
 
 

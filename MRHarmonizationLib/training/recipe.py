@@ -204,8 +204,7 @@ class Recipe:
         Correct interpolated scans of thick slices; or split scans on their own grid into noise, image and detail.
     optimisation : Optimisation
     degradation : mapping
-        Options of the sampler: ``general`` (share of the wide domain; task 'enhance'), ``coarse`` (share of scans
-        measured with half the matrix and interpolated; task 'restore').
+        Options of the sampler: ``general`` (share of the wide domain).
     card : mapping
         What only people can say of the model, for its card: title, version, summary, licence, domain, limitations.
     digest : str
@@ -216,9 +215,6 @@ class Recipe:
         The one contrast that is trained, 't1', 't2' or 'flair'; empty for all at once.
     specialist : Specialist, optional
         A restorer that does one thing, and what it is trained on.
-    start : str
-        Recipe whose weights are the first of this one's; it is trained before, in the folder ``start`` of the run.
-        Empty to begin with random weights.
     """
 
     id: str
@@ -238,7 +234,6 @@ class Recipe:
     adversary: Adversary | None = None
     contrast: str = ""
     specialist: Specialist | None = None
-    start: str = ""
 
     @property
     def is_prepared(self) -> bool:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 
 from MRHarmonizationLib.core.image_quality import estimate_noise, estimate_resolution, local_noise
 from MRHarmonizationLib.core.intensity import fit_intensity_scale
-from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters, measure_coarse, sample_coarse_matrix
-from MRHarmonizationLib.degradations.encoding import apply_along
 from MRHarmonizationLib.degradations.noise_blur import (
     NoiseBlurParameters,
     add_noise,
@@ -20,7 +17,7 @@ from MRHarmonizationLib.degradations.noise_blur import (
     sample_noise_blur,
 )
 from MRHarmonizationLib.inference.preparation import plane_stacks
-from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS, restore_channels
+from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.training.recipe import Recipe
 from MRHarmonizationLib.training.samples import Anatomy, draw_anatomy, draw_object, jittered_scale
 
@@ -65,9 +62,7 @@ class RestoreSample:
     lesions: np.ndarray
 
 
-def draw_restore_sample(
-    rng: np.random.Generator, anatomies: Sequence[Anatomy], block: int, coarse: float = 0.0
-) -> RestoreSample:
+def draw_restore_sample(rng: np.random.Generator, anatomies: Sequence[Anatomy], block: int) -> RestoreSample:
     """Draw one training sample; a function of the generator's state.
 
     Parameters
@@ -76,16 +71,9 @@ def draw_restore_sample(
     anatomies : sequence of Anatomy
     block : int
         Edge in voxels.
-    coarse : float in [0, 1]
-        Share of scans whose planes were measured with half the matrix and interpolated.
     """
     truth, lesions, spacing_mm = draw_truth(rng, anatomies, block)
     thick = is_thick(spacing_mm)
-    if coarse and rng.random() < coarse:
-        if not thick:  # planes of any direction
-            axis = int(rng.integers(3))
-            truth, lesions = (np.ascontiguousarray(np.moveaxis(part, axis, 0)) for part in (truth, lesions))
-        return interpolated_sample(rng, truth, lesions, sample_coarse_matrix(rng))
     parameters = sample_noise_blur(rng, (1, 2) if thick else (0, 1, 2))
     masked = truth <= AIR * float(np.percentile(truth, 99)) if rng.random() < MASKED_SHARE else None
     return degraded_sample(rng, truth, lesions, parameters, (0,) if thick else (0, 1, 2), masked)
@@ -178,56 +166,6 @@ def degraded_sample(
         stack_axes,
         lesions,
     )
-
-
-def interpolated_sample(
-    rng: np.random.Generator | None,
-    truth: np.ndarray,
-    lesions: np.ndarray,
-    parameters: CoarseMatrixParameters,
-) -> RestoreSample:
-    """Return the sample of a scan measured with a smaller matrix and brought to the fine grid by cubic splines.
-
-    The network is told that it was: how blurred it looks says less, and other blur looks the same.
-
-    Parameters
-    ----------
-    rng : numpy Generator or None
-        Jitters the normalisation and what the network is told of noise; None tells it the estimates.
-    truth : ndarray, shape (S, A, B), float32
-        Not negative.
-    lesions : bool ndarray, same shape
-    parameters : CoarseMatrixParameters
-        Slices lie across the first axis.
-    """
-    image = interpolate_cubic(measure_coarse(truth, parameters), truth.shape)
-    clean = interpolate_cubic(measure_coarse(truth, replace(parameters, noise_percent=0.0)), truth.shape)
-    scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
-    image, clean, truth = (scale.normalise(part) for part in (image, clean, truth))
-    noise = estimated_quality(image, clean)[0]
-    if rng is not None and rng.random() >= ESTIMATED_SHARE:
-        deviation = float(np.std(image - clean)) * float(np.exp(rng.normal(0.0, NOISE_JITTER)))
-        noise = np.full(image.shape, deviation, np.float32)
-    half = np.float16
-    image, clean, truth, noise = (part.astype(half) for part in (image, clean, truth, noise))
-    return RestoreSample(image, clean, truth, noise, INTERPOLATED_VOXELS, (0,), lesions)
-
-
-def interpolate_cubic(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return an image on a finer matrix of the same field of view, by cubic splines, float32."""
-    for axis, size in enumerate(shape):
-        if image.shape[axis] != size:
-            image = np.asarray(apply_along(image, _cubic_matrix(image.shape[axis], size), axis), np.float32)
-    return image
-
-
-@lru_cache(maxsize=64)
-def _cubic_matrix(coarse: int, fine: int) -> np.ndarray:
-    """Return the cubic spline interpolation of one axis with the same field of view, (fine, coarse) float32."""
-    from scipy.ndimage import zoom
-
-    # a spline is separable and linear: its response to unit points along one axis is all there is to know
-    return np.asarray(zoom(np.eye(coarse), [fine / coarse, 1.0], order=3, mode="nearest", grid_mode=True), np.float32)
 
 
 def estimated_quality(image: np.ndarray, noise_free: np.ndarray | None = None) -> tuple[np.ndarray, float]:

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters
 from MRHarmonizationLib.degradations.label_images import BRAIN_LABELS, render_label_image, sample_label_image
 from MRHarmonizationLib.degradations.noise_blur import NoiseBlurParameters
 from MRHarmonizationLib.inference.preparation import plane_stacks
 from MRHarmonizationLib.inference.restore_input import restore_channels
 from MRHarmonizationLib.training.recipe import Recipe
-from MRHarmonizationLib.training.restore_samples import TEXTURE, RestoreSample, degraded_sample, interpolated_sample
+from MRHarmonizationLib.training.restore_samples import TEXTURE, RestoreSample, degraded_sample
 from MRHarmonizationLib.training.samples import Anatomy, load_sources
 from MRHarmonizationLib.training.specialist_validation import specialist_cases
 
@@ -26,8 +25,6 @@ DEGRADED = {
     "blur_2": NoiseBlurParameters((2.0, 2.0, 2.0), noise_percent=1.0, seed=3),
     "both": NoiseBlurParameters((1.6, 1.6, 1.6), noise_percent=4.0, seed=4),
 }
-#: Measured with half the matrix and interpolated, for recipes that are taught such scans.
-COARSE = CoarseMatrixParameters(seed=5)
 #: Edge of the validated block in voxels, and how far it lies above the centre of a scan's head.
 BLOCK, RAISE_MM = 96, 16.0
 #: Planes of each case that are scored, and the voxels at the block's ends that are not.
@@ -61,8 +58,6 @@ class RestoreValidationSet:
             nothing = np.zeros(truth.shape, bool)
             for key, parameters in DEGRADED.items():
                 cases[f"{name}/{key}"] = (degraded_sample(None, truth, nothing, parameters, (0,)), mask)
-            if recipe.degradation.get("coarse"):
-                cases[f"{name}/half_matrix"] = (interpolated_sample(None, truth, nothing, COARSE), mask)
         return cls(cases, recipe.planes)
 
     def score(self, network: nn.Module) -> dict[str, dict[str, float]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from MRHarmonizationLib.core.intensity import fit_intensity_scale
 from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters, measure_coarse, sample_coarse_matrix
+from MRHarmonizationLib.degradations.encoding import apply_along
 from MRHarmonizationLib.degradations.misalignment import misalign, sample_misalignment
 from MRHarmonizationLib.degradations.noise_blur import (
     NoiseBlurParameters,
@@ -28,7 +30,6 @@ from MRHarmonizationLib.training.restore_samples import (
     RestoreSample,
     draw_truth,
     estimated_quality,
-    interpolate_cubic,
     is_thick,
 )
 from MRHarmonizationLib.training.samples import Anatomy, jittered_scale, load_sources
@@ -190,11 +191,23 @@ def coarse_sample(
     parameters : CoarseMatrixParameters
         Slices lie across the first axis.
     """
-    image = interpolate_cubic(measure_coarse(shown, parameters), shown.shape)
+    image = measure_coarse(shown, parameters)
+    for axis, size in enumerate(shown.shape):
+        if image.shape[axis] != size:
+            image = np.asarray(apply_along(image, _cubic_matrix(image.shape[axis], size), axis), np.float32)
     scale = fit_intensity_scale(image) if rng is None else jittered_scale(rng, image)
     image, target = scale.normalise(image), scale.normalise(truth)
     noise, resolution = estimated_quality(image)
     return _packed(image, image, target, noise, resolution, (0,), lesions)
+
+
+@lru_cache(maxsize=64)
+def _cubic_matrix(coarse: int, fine: int) -> np.ndarray:
+    """Return the cubic spline interpolation of one axis with the same field of view, (fine, coarse) float32."""
+    from scipy.ndimage import zoom
+
+    # a spline is separable and linear: its response to unit points along one axis is all there is to know
+    return np.asarray(zoom(np.eye(coarse), [fine / coarse, 1.0], order=3, mode="nearest", grid_mode=True), np.float32)
 
 
 def matched(scan: PreparedScan) -> PreparedScan:

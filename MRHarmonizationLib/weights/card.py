@@ -108,8 +108,9 @@ class InputContract:
         Voxels beside a tile that the network should see for the result not to depend on the tiling.
     activation_bytes : int
         Working memory of the network per voxel of its input (one plane of a stack), in bytes.
-    interpolated : bool
-        Whether a restorer knows planes that were interpolated from half their matrix, and wants to be told.
+    interpolated : str
+        Id of the restorer that finds the detail of planes interpolated from half their matrix, for this one was not
+        taught them; empty where it finds all itself.
     """
 
     layout: str
@@ -123,7 +124,7 @@ class InputContract:
     intensity: IntensityRule = field(default_factory=IntensityRule)
     halo: int = 0
     activation_bytes: int = DEFAULT_ACTIVATION_BYTES
-    interpolated: bool = False
+    interpolated: str = ""
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:

@@ -100,7 +100,8 @@ def test_apply_gives_what_the_library_gives(host: Any, restoring: Any, scan_node
 
 
 def test_interpolated_slices_are_told(host: Any, models: Path, restoring: Any, scan_node: Any):
-    write_tiny_restorer(models, input={"interpolated": True})
+    write_tiny_restorer(models, input={"ensemble": True, "interpolated": "fine"})
+    write_tiny_restorer(models, "fine", input={"ensemble": False, "intensity": {"lower": 5.0, "upper": 90.0}})
     restoring.fillModels()
     ui = restoring.ui
     ui.advancedSection.collapsed = False

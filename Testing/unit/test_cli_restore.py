@@ -44,13 +44,14 @@ def test_restore_and_undo(scan: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("options", [["--interpolated"], ["--finer", "2"]])
 def test_interpolated_planes(scan: Path, tmp_path: Path, options: list[str]):
-    write_tiny_restorer(tmp_path / "weights", input={"ensemble": False, "interpolated": True})
+    write_tiny_restorer(tmp_path / "weights", input={"ensemble": True, "interpolated": "fine"})
+    write_tiny_restorer(tmp_path / "weights", "fine", input={"ensemble": False})
     out = tmp_path / "out.nrrd"
     result = CliRunner().invoke(app, ["restore", str(scan), str(out), "--sharpen", "1", *options])
     assert result.exit_code == 0, result.output
     finer = 2 if "--finer" in options else 1
     expected = restore(read_volume(scan), RestoreRequest(sharpen=1.0, finer=finer, interpolated=finer == 1))
-    assert expected.quality.interpolated
+    assert expected.provenance.parameters["detail_model"] == "fine"
     np.testing.assert_array_equal(read_volume(out).array, expected.volume.array)
 
 

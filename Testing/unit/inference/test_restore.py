@@ -12,9 +12,8 @@ from tiny_models import write_tiny_model, write_tiny_restorer
 from MRHarmonizationLib.core.errors import InputError, ModelNotFoundError, OperationCancelled, ParameterError
 from MRHarmonizationLib.core.progress import Progress
 from MRHarmonizationLib.inference.backends import choose_backend
-from MRHarmonizationLib.inference.restore import RestoreRequest, blend, restore, restorer
+from MRHarmonizationLib.inference.restore import RestoreRequest, blend, expert_for, restore, restorer
 from MRHarmonizationLib.inference.restore_files import restore_file
-from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS
 from MRHarmonizationLib.inference.restore_parts import assess, plane_directions, slice_axis, split, split_slice
 from MRHarmonizationLib.inference.undo import undo
 from MRHarmonizationLib.volumes.files import read_volume, write_volume
@@ -32,7 +31,7 @@ def models(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     write_tiny_restorer(folder, input={"ensemble": False})
     write_tiny_restorer(folder, "restore-thrice", input={"ensemble": True})
-    write_tiny_restorer(folder, "restore-told", input={"ensemble": True, "interpolated": True})
+    write_tiny_restorer(folder, "restore-led", input={"ensemble": True, "interpolated": "restore-any"})
     write_tiny_model(folder, "other")
     monkeypatch.setenv("MRHARMONIZATION_WEIGHTS", str(folder))
     return folder
@@ -104,27 +103,38 @@ def test_one_slice_is_that_of_the_whole(models, scan, axis, index):
     np.testing.assert_allclose(preview.detail, np.take(parts.detail, index, 2 - axis), atol=1e-3)
 
 
-def test_interpolated_planes_are_told_to_those_who_know_them(models, scan):
-    told, thrice = restorer("restore-told"), restorer("restore-thrice")
-    quality = assess(scan, told, interpolated=True)
-    assert quality.interpolated
-    assert quality.told_resolution_voxels == INTERPOLATED_VOXELS
-    assert quality.resolution_voxels == assess(scan, told).resolution_voxels < INTERPOLATED_VOXELS
-    assert assess(scan, thrice, interpolated=True) == assess(scan, thrice)  # was not taught such planes
-    # only planes of acquisition are interpolated along both axes: no other direction is looked along
-    backend = choose_backend(told, "onnxruntime", "cpu")
-    once = split(scan, quality, replace(told, input=replace(told.input, ensemble=False)), backend)
-    np.testing.assert_array_equal(split(scan, quality, told, backend).detail, once.detail)
-    for request in (
-        RestoreRequest(interpolated=True, model="restore-told", **QUICK),
-        RestoreRequest(finer=2, model="restore-told", **QUICK),
-    ):
-        assert restore(scan, request).quality.told_resolution_voxels == INTERPOLATED_VOXELS
-    # a view across them is told what it looks like instead
-    plain = assess(scan, told)
+def test_detail_of_interpolated_planes_comes_from_the_model_that_the_card_names(models, scan):
+    led, fine = restorer("restore-led"), restorer("restore-any")
+    backend = choose_backend(led, "onnxruntime", "cpu")
+    own, other = (split(scan, assess(scan, card), card, backend) for card in (led, fine))
+    assert not np.array_equal(own.detail, other.detail)  # one looks along three directions
+    done = restore(scan, RestoreRequest(1.0, 1.0, interpolated=True, model="restore-led", **QUICK))
+    np.testing.assert_allclose(done.volume.array, scan.array - own.noise + other.detail, atol=1e-3)
+    assert done.provenance.parameters["detail_model"] == "restore-any"
+    assert done.provenance.parameters["detail_weights_sha256"] == fine.weights.sha256
+    plain = restore(scan, RestoreRequest(1.0, 1.0, model="restore-led", **QUICK))
+    np.testing.assert_allclose(plain.volume.array, scan.array - own.noise + own.detail, atol=1e-3)
+    assert "detail_model" not in plain.provenance.parameters
+    finer = restore(scan, RestoreRequest(finer=2, model="restore-led", **QUICK))
+    assert finer.provenance.parameters["detail_model"] == "restore-any"
+    # the preview agrees on planes of acquisition; other views are interpolated along one axis only
+    quality, expert = assess(scan, led), expert_for(scan, led, None, backend)
     for axis in range(3):
-        views = [split_slice(scan, axis, 12, q, told, backend).detail for q in (quality, plain)]
-        assert np.array_equal(*views) == (axis != slice_axis(scan.grid))
+        views = [split_slice(scan, axis, 12, quality, led, backend, expert=e) for e in (expert, None)]
+        assert np.array_equal(views[0].noise, views[1].noise)
+        theirs = split_slice(scan, axis, 12, expert.quality, expert.card, expert.backend).detail
+        used = theirs if axis == slice_axis(scan.grid) else views[1].detail
+        np.testing.assert_array_equal(views[0].detail, used)
+
+
+def test_a_missing_model_for_interpolated_planes_is_said(models, scan):
+    write_tiny_restorer(models, "restore-lost", input={"interpolated": "nowhere"})
+    request = RestoreRequest(interpolated=True, model="restore-lost", **QUICK)
+    done = restore(scan, request)
+    assert any("'nowhere' for interpolated planes is not installed" in text for text in done.warnings)
+    plain = restore(scan, replace(request, interpolated=False))
+    assert np.array_equal(done.volume.array, plain.volume.array)
+    assert restore(scan, replace(request, sharpen=0.0)).warnings == plain.warnings  # no detail, nothing to say
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from MRHarmonizationLib.core.errors import ParameterError
-from MRHarmonizationLib.degradations.coarse_matrix import CoarseMatrixParameters
 from MRHarmonizationLib.degradations.noise_blur import NoiseBlurParameters
 from MRHarmonizationLib.inference.restore import RestoreRequest, restore
-from MRHarmonizationLib.inference.restore_input import INTERPOLATED_VOXELS
 from MRHarmonizationLib.training.recipe import Optimisation, Recipe, Source, load_recipe
 from MRHarmonizationLib.volumes.files import write_volume
 from MRHarmonizationLib.volumes.grid import Grid
@@ -81,74 +78,6 @@ def test_parts_of_a_sample_differ_by_what_was_done():
     assert noisy.noise.astype(np.float32)[truth > 0].mean() == pytest.approx(found, rel=0.25)
 
 
-def test_interpolated_scans_lack_detail_and_have_the_noise_of_the_coarse_one():
-    from MRHarmonizationLib.training.restore_samples import interpolated_sample
-
-    truth, nothing = ball(), np.zeros((40, 40, 40), bool)
-    coarse = CoarseMatrixParameters((1.0, 2.0, 2.0), noise_percent=4.0, seed=2)
-    sample = interpolated_sample(None, truth, nothing, coarse)
-    image, clean, sharp = (part.astype(np.float32) for part in (sample.image, sample.blurred, sample.sharp))
-    inside = truth > 0
-    assert sample.noise.astype(np.float32)[inside].mean() == pytest.approx(np.std((image - clean)[inside]), rel=0.4)
-    borders = np.abs(np.diff(truth, axis=2)) > 0
-    assert np.abs(np.diff(clean, axis=2))[borders].mean() < 0.8 * np.abs(np.diff(sharp, axis=2))[borders].mean()
-    np.testing.assert_allclose(clean[20, 16:24, 16:24], sharp[20, 16:24, 16:24], atol=0.02)  # in place, as bright
-    quiet = interpolated_sample(None, truth, nothing, replace(coarse, noise_percent=0.0))
-    assert np.array_equal(quiet.image, quiet.blurred)
-    assert (sample.resolution, sample.stack_axes) == (INTERPOLATED_VOXELS, (0,))
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 20), (0.4, None)])
-def test_share_of_interpolated_scans(data, share, expected, monkeypatch):
-    from MRHarmonizationLib.training import restore_samples
-    from MRHarmonizationLib.training.samples import load_sources
-
-    drawn = []
-    monkeypatch.setattr(restore_samples, "interpolated_sample", lambda *args: drawn.append("interpolated"))
-    monkeypatch.setattr(restore_samples, "degraded_sample", lambda *args: drawn.append("degraded"))
-    anatomies = load_sources(tiny_recipe().sources, data)
-    for seed in range(20):
-        restore_samples.draw_restore_sample(np.random.default_rng(seed), anatomies, 40, share)
-    assert len(drawn) == 20
-    assert drawn.count("interpolated") == expected if expected is not None else 2 <= drawn.count("interpolated") <= 15
-
-
-def test_a_recipe_begins_with_the_weights_of_another(data, tmp_path):
-    torch = pytest.importorskip("torch")
-    from MRHarmonizationLib.models import build_model
-    from MRHarmonizationLib.training.loop import START, train
-
-    first = {key: value for key, value in asdict(tiny_recipe(id="tiny-first")).items() if value is not None}
-    first.pop("digest")
-    path = tmp_path / "tiny-first.json"
-    path.write_text(json.dumps(first))
-    still = Optimisation(steps=2, batch=2, patch=32, buffer=3, refresh_steps=2, warmup_steps=1, learning_rate=0.0)
-    grown = {**TINY, "tail": 1}
-    changes = {"architecture_parameters": grown, "optimisation": still, "degradation": {"coarse": 1.0}}
-    recipe = tiny_recipe(start=str(path), **changes)
-    out = tmp_path / "run"
-    best = train(recipe, data, out, "cpu")
-    begun, ended = (torch.load(p, weights_only=True) for p in (out / START / "best.pt", best))
-    for name, value in begun.items():  # a learning rate of 0: weights stay what they began as
-        assert torch.allclose(value, ended[name], atol=1e-6), name
-    assert set(ended) - set(begun) == {
-        f"tail.0.{part}.{what}" for part in ("first", "second") for what in ("weight", "bias")
-    }
-    planes = torch.rand(1, 7, 32, 32, generator=torch.Generator().manual_seed(1))
-    networks = [build_model("residual_unet", parameters) for parameters in (TINY, grown)]
-    for network, weights in zip(networks, (begun, ended), strict=True):
-        network.load_state_dict(weights)
-    assert torch.allclose(networks[0](planes), networks[1](planes), atol=1e-5)  # what was added changes nothing yet
-    assert "validation/half_matrix" in (out / "log.jsonl").read_text()
-    assert "half_matrix" not in (out / START / "log.jsonl").read_text()
-    before = (out / START / "checkpoint.pt").stat().st_mtime_ns
-    train(recipe, data, out, "cpu")  # goes on, does not begin again
-    assert (out / START / "checkpoint.pt").stat().st_mtime_ns == before
-    wider = {**TINY, "features": [7, 8]}
-    with pytest.raises(ParameterError, match="another shape"):
-        train(replace(recipe, architecture_parameters=wider), data, tmp_path / "other", "cpu")
-
-
 def test_validation_sharpens_only_what_lacks_detail(data):
     torch = pytest.importorskip("torch")
     from MRHarmonizationLib.training.restore_validation import RestoreValidationSet
@@ -163,10 +92,10 @@ def test_validation_sharpens_only_what_lacks_detail(data):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.parts.reshape(1, 2, 1, 1).expand(len(x), 2, *x.shape[2:])
 
-    cases = RestoreValidationSet.build(tiny_recipe(degradation={"coarse": 0.5}), data)
+    cases = RestoreValidationSet.build(tiny_recipe(), data)
     harmful = cases.score(Constant(0.0, 0.5))
     assert all(harmful[f"validation/{name}"]["gain_db"] == 0.0 for name in ("noise_3", "noise_8"))
-    assert all(harmful[f"validation/{name}"]["gain_db"] < -1.0 for name in ("blur_2", "half_matrix"))
+    assert all(harmful[f"validation/{name}"]["gain_db"] < -1.0 for name in ("blur_2", "both"))
     assert cases.score(Constant(0.5, 0.0))["validation/noise_3"]["gain_db"] < -1.0
 
 
