@@ -27,8 +27,8 @@ NOTES = {
         "is best, and smoothness can lower it. Non-local means and total variation get, for every single scan, the "
         "strength that suits it best; networks and classical methods are told the true noise level alike. Coarse scans "
         "are measured with half the matrix within planes and brought to the fine grid by cubic splines, on which all "
-        "networks work. The general network is told that the coarse scan was interpolated from half its matrix; its card "
-        "may name another model for the detail of such planes, which then takes part."
+        "networks work. The general network is told that the coarse scan was interpolated from half its matrix; its "
+        "card may name another model for the detail of such planes, which then takes part."
     ),
     "Agreement": (
         "SSIM slice by slice: second against first. Slices of one head are not independent; intervals over subjects "
